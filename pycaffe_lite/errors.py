@@ -1,0 +1,67 @@
+"""The errors a user can meet. Each says where, what was expected, what came, and the nearest right name.
+
+A `CaffeError` is a `RuntimeError`, because that is what pycaffe raises and old scripts catch. Code that finds a fault says
+what is wrong; whoever knows where it stands (the net knows file, line and layer) fills in `where` on the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class CaffeError(RuntimeError):
+    """Base of all errors of this package. `where`: a place such as `net.prototxt:41: layer "ip2" (InnerProduct)`."""
+
+    def __init__(self, message: str, where: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class PrototxtError(CaffeError):
+    """Text that is no valid message of the schema: wrong syntax, an unknown field, a value out of range."""
+
+
+class NetError(CaffeError):
+    """A net that cannot be built or run: an unknown layer type, a missing bottom, shapes that do not fit."""
+
+
+class ModelFileError(CaffeError):
+    """A weights, mean or solver state file that is damaged or belongs to another net."""
+
+
+class DataError(CaffeError):
+    """A database, HDF5 file or image that is missing, empty, damaged or of the wrong kind."""
+
+
+class SolverError(CaffeError):
+    """A solver file that asks for something impossible, or a training run that cannot go on."""
+
+
+class DeviceError(CaffeError):
+    """A device that is not there, or a kernel that has no body for it."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """` (did you mean "ip1"?)` with the candidate nearest to `name`, or an empty string where none is near."""
+    options = list(candidates)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if not near:
+        lower = {option.lower(): option for option in options}
+        near = [lower[name.lower()]] if name.lower() in lower else []
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Fills in `where` on a `CaffeError` that does not know its place yet."""
+    try:
+        yield
+    except CaffeError as error:
+        error.where = error.where or where
+        raise

@@ -1,0 +1,28 @@
+"""Caffe's protobuf messages: `NetParameter`, `SolverParameter`, `BlobProto`, `Datum`, ... and `TRAIN`, `TEST`.
+
+The schema is `proto/caffe.proto`; `make proto` writes it beside this file as a serialized descriptor set. The set is loaded
+into a descriptor pool of its own, so that no version of the protobuf runtime is pinned (generated code would) and a second
+Caffe schema in the same process (a converter, a fork) does not collide with this one.
+"""
+
+from importlib import resources
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
+
+def _load(pool):
+    files = descriptor_pb2.FileDescriptorSet()
+    files.ParseFromString(resources.files(__package__).joinpath("caffe.binpb").read_bytes())
+    for file in files.file:
+        pool.Add(file)
+    return pool.FindFileByName("caffe.proto")
+
+
+DESCRIPTOR = _load(descriptor_pool.DescriptorPool())
+
+for _name, _message in DESCRIPTOR.message_types_by_name.items():
+    globals()[_name] = message_factory.GetMessageClass(_message)
+for _name, _enum in DESCRIPTOR.enum_types_by_name.items():
+    globals()[_name] = EnumTypeWrapper(_enum)
+    globals().update({value.name: value.number for value in _enum.values})
