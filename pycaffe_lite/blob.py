@@ -1,0 +1,172 @@
+"""Blob: an N-dimensional array with a gradient, both mirrored between host and device (Caffe's blob.cpp).
+
+Caffe's legacy axes are `num x channels x height x width`; a blob may have any number of axes up to 32, and none at all (a
+scalar, shape `()`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .device import SyncedMemory, current
+from .errors import NetError
+
+MAX_AXES = 32
+MAX_COUNT = 2**31 - 1  # Caffe counts elements in an int
+
+
+class Blob:
+    """`Blob(2, 3)` or `Blob((2, 3))`: zeros of that shape; `Blob()` is a scalar."""
+
+    def __init__(self, *shape: int | Sequence[int], dtype: Any = np.float32):
+        self.dtype = np.dtype(dtype)
+        self._shape: tuple[int, ...] = ()
+        self._count = 1
+        self._data = SyncedMemory(1, self.dtype)
+        self._diff = SyncedMemory(1, self.dtype)
+        self.reshape(*shape)
+
+    # ---- shape ----------------------------------------------------------------------------------------------------
+
+    def reshape(self, *shape: int | Sequence[int]) -> None:
+        """Sets the shape. Memory, and with it the values, is kept as long as the new shape fits into it."""
+        dims = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
+        wanted = tuple(map(int, dims))  # type: ignore[arg-type]
+        if wanted == self._shape:
+            return
+        if len(wanted) > MAX_AXES:
+            raise NetError(f"a blob has at most {MAX_AXES} axes, received {len(wanted)}")
+        if any(dim < 0 for dim in wanted):
+            raise NetError(f"a blob's dimensions are not negative, received {shape_text(wanted)}")
+        count = math.prod(wanted)
+        if count > MAX_COUNT:
+            raise NetError(f"a blob has at most {MAX_COUNT} elements, received {shape_text(wanted)}")
+        self._shape, self._count = wanted, count
+        if count > self._data.size:
+            self._data = SyncedMemory(count, self.dtype)
+        if count > self._diff.size:
+            self._diff = SyncedMemory(count, self.dtype)
+
+    def reshape_like(self, other: Blob) -> None:
+        self.reshape(other.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        return self._count
+
+    @property
+    def num_axes(self) -> int:
+        return len(self._shape)
+
+    def axis(self, index: int, name: str = "axis") -> int:
+        """`index` counted from the front; a negative one counts from the end. Out of range is an error about `name`."""
+        if not -self.num_axes <= index < self.num_axes:
+            raise NetError(f"{name} {index} is out of range for a blob of shape {shape_text(self._shape)}")
+        return index % self.num_axes
+
+    def count_from(self, start: int, end: int | None = None) -> int:
+        """The product of the dimensions from axis `start` up to `end` (not included)."""
+        return math.prod(self._shape[start:end])
+
+    def legacy_shape(self, index: int) -> int:
+        """Dimension `index` of the four-axis view of a blob with at most four axes; missing axes count 1."""
+        if self.num_axes > 4:
+            raise NetError(f"num, channels, height and width need at most 4 axes, this blob is {shape_text(self._shape)}")
+        return self._shape[index] if index < self.num_axes else 1
+
+    @property
+    def num(self) -> int:
+        return self.legacy_shape(0)
+
+    @property
+    def channels(self) -> int:
+        return self.legacy_shape(1)
+
+    @property
+    def height(self) -> int:
+        return self.legacy_shape(2)
+
+    @property
+    def width(self) -> int:
+        return self.legacy_shape(3)
+
+    # ---- memory ---------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values as a host array that aliases the blob's memory; writing to it writes to the blob."""
+        return self._shaped(self._data.on_host())
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The gradient as a host array that aliases the blob's memory."""
+        return self._shaped(self._diff.on_host())
+
+    # Layers say what they will do, so that only bytes that are needed move between host and device.
+
+    @property
+    def data_in(self) -> Any:
+        """The values on the current device, to read."""
+        return self._shaped(self._data.on(current(), write=False))
+
+    @property
+    def data_out(self) -> Any:
+        """The values on the current device, all of them to be written."""
+        return self._shaped(self._data.on(current(), read=False))
+
+    @property
+    def data_inout(self) -> Any:
+        """The values on the current device, to read and write."""
+        return self._shaped(self._data.on(current()))
+
+    @property
+    def diff_in(self) -> Any:
+        """The gradient on the current device, to read."""
+        return self._shaped(self._diff.on(current(), write=False))
+
+    @property
+    def diff_out(self) -> Any:
+        """The gradient on the current device, all of it to be written."""
+        return self._shaped(self._diff.on(current(), read=False))
+
+    @property
+    def diff_inout(self) -> Any:
+        """The gradient on the current device, to read and write (parameter gradients are added to)."""
+        return self._shaped(self._diff.on(current()))
+
+    def _shaped(self, flat: Any) -> Any:
+        return (flat if flat.size == self._count else flat[: self._count]).reshape(self._shape)
+
+    def share_data(self, other: Blob) -> None:
+        """Makes this blob's values the same memory as `other`'s; the counts must be equal, the shapes need not."""
+        self._check_count(other)
+        self._data = other._data
+
+    def share_diff(self, other: Blob) -> None:
+        """Makes this blob's gradient the same memory as `other`'s."""
+        self._check_count(other)
+        self._diff = other._diff
+
+    def _check_count(self, other: Blob) -> None:
+        if self._count != other._count:
+            raise NetError(f"memory can be shared by equal counts, not by {self} and {other}")
+
+    def __str__(self) -> str:
+        return shape_text(self._shape)
+
+    def __repr__(self) -> str:
+        return f"<Blob {self}>"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as errors and logs show it: `64 x 1 x 28 x 28 (50176)`."""
+    return f"{' x '.join(map(str, shape)) or 'scalar'} ({math.prod(shape)})"

@@ -1,0 +1,69 @@
+"""The command line: `pycaffe_lite <command> ...`, `python -m pycaffe_lite ...`, and the thin scripts under `tools/`.
+
+A command is a module of this folder with a docstring, whose first line is its help, and `main(argv) -> int`, its exit
+status. What goes wrong ends here as one line on stderr and a status other than zero; `--traceback` shows where.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable
+from importlib import resources
+
+from ..errors import CaffeError, did_you_mean
+
+
+def command_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command that `argv` names. As in Caffe, flags may also stand before it."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    names = command_names()
+    if not argv or argv[0] in ("-h", "-help", "--help", "help"):
+        print(_usage(names))
+        return 0
+    if argv[0] in ("-version", "--version"):
+        from .. import __version__
+
+        print(f"pycaffe_lite {__version__}")
+        return 0
+    at = next((i for i, word in enumerate(argv) if word in names), None)
+    if at is None or not (at == 0 or argv[0].startswith("-")):
+        print(f'pycaffe_lite: no command "{argv[0]}"{did_you_mean(argv[0], names)}\n\n{_usage(names)}', file=sys.stderr)
+        return 2
+    name = argv.pop(at)
+    return call(importlib.import_module(f"{__name__}.{name}").main, argv)
+
+
+def call(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
+    """Runs one command's `main`, ends every expected failure in one line, and returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    traceback = any(word in ("--traceback", "-traceback") for word in argv)
+    argv = [word for word in argv if word not in ("--traceback", "-traceback")]
+    try:
+        return command(argv) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (CaffeError, OSError, MemoryError) as error:
+        if traceback:
+            raise
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+def _usage(names: list[str]) -> str:
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {_summary(name)}" for name in names]
+    return "\n".join(["usage: pycaffe_lite <command> [flags]", "", *lines, "", "pycaffe_lite <command> --help says more."])
+
+
+def _summary(name: str) -> str:
+    """The first line of a command's docstring, read without importing the command (and all that it needs)."""
+    doc = ast.get_docstring(ast.parse(resources.files(__name__).joinpath(f"{name}.py").read_text("utf-8"))) or ""
+    return doc.splitlines()[0] if doc else ""

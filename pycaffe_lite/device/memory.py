@@ -1,0 +1,116 @@
+"""Memory that is mirrored between the host and a device, as in Caffe's syncedmem.cpp.
+
+The head says where the newest bytes are. Reading on the other side copies them over; writing moves the head. A reader that
+will overwrite everything says so (`read=False`), and stale bytes are never copied.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Device(Protocol):
+    """What the rest of the package needs of a device other than the host."""
+
+    name: str
+    xp: Any  # its array module, with NumPy's names
+
+    def zeros(self, size: int, dtype: np.dtype) -> Any:
+        """A flat array of zeros on the device."""
+
+    def upload(self, source: np.ndarray, target: Any) -> None:
+        """Copies host to device."""
+
+    def download(self, source: Any, target: np.ndarray) -> None:
+        """Copies device to host."""
+
+
+class _Host:
+    name = "cpu"
+    xp = np
+
+
+HOST = _Host()
+_state = threading.local()
+
+
+def current() -> Any:
+    """The device on which this thread runs its layers: `HOST`, unless `use` said otherwise."""
+    return getattr(_state, "device", HOST)
+
+
+def use(device: Any) -> None:
+    """Makes `device` (or `HOST`) the one on which this thread runs its layers."""
+    _state.device = device
+
+
+def array_module(array: Any) -> Any:
+    """The module whose functions work on `array`: numpy for host arrays, else the array's own."""
+    return np if isinstance(array, np.ndarray) else current().xp
+
+
+def aligned_zeros(size: int, dtype: Any = np.float32) -> np.ndarray:
+    """A flat host array of zeros on a 64-byte boundary. The system hands its pages out only when they are touched."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+class Head(enum.Enum):
+    """Where the newest bytes of a SyncedMemory are."""
+
+    UNINITIALIZED = 0
+    AT_HOST = 1
+    AT_DEVICE = 2
+    SYNCED = 3
+
+
+class SyncedMemory:
+    """`size` elements of `dtype`, allocated (as zeros) on either side when first asked for."""
+
+    __slots__ = ("_device", "_host", "_on_device", "dtype", "head", "size")
+
+    def __init__(self, size: int, dtype: Any = np.float32):
+        self.size = size
+        self.dtype = np.dtype(dtype)
+        self.head = Head.UNINITIALIZED
+        self._host: np.ndarray | None = None
+        self._device: Any = None
+        self._on_device: Any = None
+
+    def on_host(self, read: bool = True, write: bool = True) -> np.ndarray:
+        """The flat host array; `read` brings it up to date, `write` makes it the newest."""
+        if self._host is None:
+            self._host = aligned_zeros(self.size, self.dtype)
+            if self.head is Head.UNINITIALIZED:
+                self.head = Head.AT_HOST
+        if read and self.head is Head.AT_DEVICE:
+            self._device.download(self._on_device, self._host)
+            self.head = Head.SYNCED
+        if write:
+            self.head = Head.AT_HOST
+        return self._host
+
+    def on(self, device: Any, read: bool = True, write: bool = True) -> Any:
+        """The flat array on `device`; `read` brings it up to date, `write` makes it the newest."""
+        if device is HOST:
+            return self.on_host(read, write)
+        if self._device is not device:
+            if self._on_device is not None:
+                self.on_host(read=True, write=True)  # moves over from another device by way of the host
+            self._device, self._on_device = device, device.zeros(self.size, self.dtype)
+            if self.head is Head.UNINITIALIZED:
+                self.head = Head.AT_DEVICE
+            elif self.head is Head.SYNCED:
+                self.head = Head.AT_HOST
+        if read and self.head is Head.AT_HOST:
+            device.upload(self._host, self._on_device)
+            self.head = Head.SYNCED
+        if write:
+            self.head = Head.AT_DEVICE
+        return self._on_device
