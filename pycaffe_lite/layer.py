@@ -58,7 +58,8 @@ class Layer:
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """Overwrites the gradient of each bottom that `propagate_down` asks for, adds to those of the parameters."""
-        raise NetError("this layer type has no gradient")
+        if any(propagate_down):
+            raise NetError("this layer type has no gradient")
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Whether `force_backward` may ask for the gradient of this bottom (labels have none)."""

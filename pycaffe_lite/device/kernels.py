@@ -64,6 +64,7 @@ def function(body: Callable) -> Callable:
 @function
 def chunk(i, chunks, n):
     """The half-open range of chunk `i` when `n` items are cut into `chunks` even parts."""
+    i = np.int64(i)  # a prange index is unsigned, and mixed with signed ones a float
     return i * n // chunks, (i + 1) * n // chunks
 
 

@@ -1,0 +1,12 @@
+#!/usr/bin/env sh
+# Fetches MNIST into this folder. Takes the flags of `pycaffe_lite get_mnist`, such as --from and --or-synthetic.
+set -e
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+
+if [ -z "$PYTHON" ]; then
+  PYTHON=python3
+  if [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
+fi
+
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+exec "$PYTHON" -m pycaffe_lite get_mnist --to "$ROOT/data/mnist" "$@"

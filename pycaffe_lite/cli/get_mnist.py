@@ -1,0 +1,213 @@
+"""Fetches MNIST: from a folder, or from the first mirror that has it; unpacked and checked, into data/mnist.
+
+In this order: what already lies in the target folder, the folder given with --from, the folder that the environment
+variable PYCAFFE_LITE_MNIST names, the mirrors. A download that broke off goes on where it stopped. Exit status 3 means
+that MNIST cannot be fetched, which is known within half a minute where there is no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import http
+import http.client
+import os
+import sys
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..data import mnist
+from ..errors import DataError
+from . import synthetic_digits
+
+# What is inside the gzip files (mirrors compress differently): size in bytes and SHA-256.
+FILES = {
+    mnist.TRAIN_IMAGES: (47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    mnist.TRAIN_LABELS: (60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    mnist.TEST_IMAGES: (7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    mnist.TEST_LABELS: (10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+}
+MIRRORS = [
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+]
+CONTACT_SECONDS = 20.0  # in which some mirror must have answered
+PREFER_SECONDS = 3.0  # how long one that answered waits for a better one
+STALL_SECONDS = 10.0  # in which a mirror must send at least STALL_BYTES
+STALL_BYTES = 10_000
+CANNOT_FETCH = 3
+_CHUNK = 1 << 16
+_NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
+
+SYNTHETIC_NOTICE = """
+********************************************************************************
+*  MNIST COULD NOT BE FETCHED. What follows uses SYNTHETIC DIGITS, drawn by    *
+*  pycaffe_lite synthetic_digits. Accuracies are NOT those of MNIST.           *
+********************************************************************************
+"""
+
+
+class CannotFetch(DataError):
+    """No mirror gave the right files."""
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="pycaffe_lite get_mnist", description=__doc__.splitlines()[0])
+    parser.add_argument("--to", "-to", default="data/mnist", metavar="DIR", help="target folder (default: %(default)s)")
+    parser.add_argument("--from", "-from", dest="source", metavar="DIR", help="take the files, gzipped or not, from here")
+    parser.add_argument(
+        "--or-synthetic", "-or-synthetic", action="store_true", help="where MNIST cannot be fetched, draw digits instead"
+    )
+    args = parser.parse_args(argv)
+    folder = Path(args.to)
+    try:
+        get(folder, args.source)
+    except CannotFetch as error:
+        if not args.or_synthetic:
+            print(f"error: {error}", file=sys.stderr)
+            return CANNOT_FETCH
+        print(f"{error}\n{SYNTHETIC_NOTICE}", file=sys.stderr)
+        synthetic_digits.write(folder)
+    return 0
+
+
+def get(folder: Path, source: str | None = None) -> None:
+    """Puts the four files into `folder`. Raises `DataError` where `source` lacks one, `CannotFetch` without a network."""
+    missing = [name for name in FILES if not _is_right(folder / name, name)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in filter(None, [str(folder), source, os.environ.get("PYCAFFE_LITE_MNIST")]):
+        missing = [name for name in missing if not _take(Path(place), name, folder)]
+        if place == source and missing:
+            raise DataError(f"{source}: has no right {', '.join(missing)} (nor .gz)")
+    if missing:
+        _download(missing, folder)
+    (folder / mnist.SYNTHETIC).unlink(missing_ok=True)
+    print(f"{folder}: MNIST is there, and right")
+
+
+# -------------------------------------------------------------------------------------------------- files on this disk
+def _is_right(path: Path, name: str) -> bool:
+    size, digest = FILES[name]
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def _take(place: Path, name: str, folder: Path) -> bool:
+    """Takes one file from a folder, plain or gzipped, if it is there and right."""
+    if _is_right(place / name, name):
+        _write(folder / name, (place / name).read_bytes())
+        return True
+    return (place / f"{name}.gz").is_file() and _unpack(place / f"{name}.gz", name, folder)
+
+
+def _unpack(archive: Path, name: str, folder: Path) -> bool:
+    """Unpacks one gzip file into the folder, if what is in it is right."""
+    size, digest = FILES[name]
+    try:
+        with gzip.open(archive) as file:
+            content = file.read(size + 1)
+    except (OSError, EOFError, zlib.error):
+        return False
+    if hashlib.sha256(content).hexdigest() != digest:
+        return False
+    _write(folder / name, content)
+    return True
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+# ------------------------------------------------------------------------------------------------------------- mirrors
+def _download(names: Sequence[str], folder: Path) -> None:
+    mirrors = _answering(MIRRORS)
+    if not mirrors:
+        raise CannotFetch(
+            f"MNIST cannot be fetched: none of {len(MIRRORS)} mirrors answers. Put {', '.join(names)} (or .gz) into a "
+            "folder and name it with --from, or take drawn digits with --or-synthetic"
+        )
+    for name in names:
+        # The second round goes on with what broke off in the first.
+        if not any(_fetch(mirror, name, folder) for mirror in mirrors * 2):
+            raise CannotFetch(f"MNIST cannot be fetched: no mirror gave the right {name}")
+
+
+def _answering(mirrors: Sequence[str]) -> list[str]:
+    """The mirrors that have the smallest file, in their order. All are asked at once: a dead one may take long to notice."""
+    answers: dict[str, bool] = {}
+    changed = threading.Condition()
+
+    def ask(mirror: str) -> None:
+        try:
+            with urllib.request.urlopen(f"{mirror}{mnist.TEST_LABELS}.gz", timeout=CONTACT_SECONDS) as response:
+                good = bool(response.read(1))
+        except _NETWORK_ERRORS:
+            good = False
+        with changed:
+            answers[mirror] = good
+            changed.notify_all()
+
+    for mirror in mirrors:
+        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
+    with changed:
+        changed.wait_for(lambda: any(answers.values()) or len(answers) == len(mirrors), CONTACT_SECONDS)
+        if any(answers.values()):
+            changed.wait_for(lambda: len(answers) == len(mirrors), PREFER_SECONDS)
+        return [mirror for mirror in mirrors if answers.get(mirror)]
+
+
+def _fetch(mirror: str, name: str, folder: Path) -> bool:
+    """Downloads and unpacks one file; what a broken download leaves in NAME.gz.part, the next one continues."""
+    url, part = f"{mirror}{name}.gz", folder / f"{name}.gz.part"
+    resumed = part.exists()
+    try:
+        _receive(url, part, FILES[name][0] + _CHUNK)
+    except _NETWORK_ERRORS as error:
+        print(f"{url}: {error}", file=sys.stderr)
+        if getattr(error, "code", None) != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return False
+    else:
+        if _unpack(part, name, folder):
+            part.replace(folder / f"{name}.gz")
+            return True
+        print(f"{url}: is not the file it should be (wrong SHA-256)", file=sys.stderr)
+    part.unlink(missing_ok=True)
+    return resumed and _fetch(mirror, name, folder)  # what it was to continue may have been the wrong part
+
+
+def _receive(url: str, part: Path, limit: int) -> None:
+    """Appends the rest of a file to what `part` holds of it. Raises `OSError` where it stalls, breaks off or is too long."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=STALL_SECONDS) as response:
+        if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            have = 0  # this mirror always starts from the beginning
+        total = have + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+        bar = tqdm(total=total, initial=have, desc=part.name[: -len(".gz.part")], unit="B", unit_scale=True, disable=None)
+        with open(part, "ab" if have else "wb") as file, bar:
+            since, received = time.monotonic(), 0
+            while chunk := response.read1(_CHUNK):
+                have += len(chunk)
+                received += len(chunk)
+                if have > limit:
+                    raise OSError(f"is too long, expected at most {limit} bytes")
+                file.write(chunk)
+                bar.update(len(chunk))
+                if time.monotonic() - since > STALL_SECONDS:
+                    if received < STALL_BYTES:
+                        raise OSError(f"stalled, with {have} of {total or 'unknown'} bytes")
+                    since, received = time.monotonic(), 0
+    if total is not None and have < total:
+        raise OSError(f"broke off after {have} of {total} bytes")

@@ -1,0 +1,141 @@
+"""Datum: one record of a database, an image with a label (`message Datum` of caffe.proto).
+
+Records come in batches. Their bytes are joined and looked at as one array: there is no work per pixel.
+Which field wins, and how encoded images are read, follows Caffe's `src/caffe/data_transformer.cpp` and `util/io.cpp`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from PIL import Image
+
+from ..errors import DataError
+from ..proto.caffe_pb2 import Datum
+
+Shape = tuple[int, int, int]
+
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
+
+
+def encode_datum(array: np.ndarray, label: int) -> bytes:
+    """The record of an image C x H x W, uint8 or float32, and its label."""
+    if array.ndim != 3 or array.dtype not in (np.uint8, np.float32):
+        raise DataError(f"expected an image C x H x W of uint8 or float32, received {array.shape} of {array.dtype}")
+    channels, height, width = array.shape
+    datum = Datum(channels=channels, height=height, width=width, label=int(label))
+    if array.dtype == np.uint8:
+        datum.data = array.tobytes()
+    else:
+        datum.float_data.extend(array.ravel().tolist())
+    return datum.SerializeToString()
+
+
+def decode_datums(
+    values: Sequence[bytes], keys: Sequence[bytes], shape: Shape | None = None, color: bool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images N x C x H x W (uint8; float32 if any record holds floats) and the labels, N int32.
+
+    shape: what every record must have; without it, the shape of the first record.
+    color: decode encoded images in colour (3 channels, blue first) or in gray (1 channel); None: as they are.
+    Raises `DataError`, which names the record by its key, for anything that is no such record.
+    """
+    labels = np.empty(len(values), np.int32)
+    pieces: list[bytes] = []
+    all_floats: list[bool] = []
+    for i, (value, key) in enumerate(zip(values, keys, strict=True)):
+        try:
+            datum = Datum.FromString(value)
+            received, piece, floats = _read(datum, color)
+            _check_shape(received, shape)
+        except DecodeError:
+            raise DataError("is not a Datum", _name(key)) from None
+        except DataError as error:
+            error.where = _name(key)
+            raise
+        shape = shape or received
+        labels[i] = datum.label
+        pieces.append(piece)
+        all_floats.append(floats)
+    if shape is None:
+        raise DataError("expected at least one record, received none")
+    if any(all_floats) and not all(all_floats):
+        pieces = [piece if floats else _to_floats(piece) for piece, floats in zip(pieces, all_floats, strict=True)]
+    dtype = np.dtype("<f4") if any(all_floats) else np.dtype(np.uint8)
+    return np.frombuffer(bytearray().join(pieces), dtype).reshape(len(pieces), *shape), labels
+
+
+def _name(key: bytes) -> str:
+    return f'record "{key.decode("utf-8", "backslashreplace")[:100]}"'
+
+
+def _check_shape(received: Shape, expected: Shape | None) -> None:
+    if expected is not None and received != tuple(expected):
+        raise DataError(f"expected an image of {_by(expected)} (channels x height x width), received {_by(received)}")
+
+
+def _by(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _read(datum: Any, color: bool | None) -> tuple[Shape, bytes, bool]:
+    """Shape, raw little endian values, and whether these are floats. Bytes win over floats where there are both."""
+    if datum.encoded:
+        image = decode_image(datum.data, color)
+        return image.shape, image.tobytes(), False
+    channels, height, width = shape = (datum.channels, datum.height, datum.width)
+    if min(shape) <= 0:
+        raise DataError(f"expected channels, height and width above 0, received {_by(shape)}")
+    received, what = (len(datum.data), "bytes") if datum.data else (len(datum.float_data), "floats")
+    if received != channels * height * width:
+        raise DataError(f"expected {channels * height * width} values ({_by(shape)}), received {received} {what}")
+    return (shape, datum.data, False) if datum.data else (shape, _float_bytes(datum), True)
+
+
+def _float_bytes(datum: Any) -> bytes:
+    """float_data, four bytes each. In the schema the field is not packed: each value is a tag byte and four bytes."""
+    floats = Datum()
+    floats.float_data.MergeFrom(datum.float_data)
+    return np.frombuffer(floats.SerializeToString(), np.uint8).reshape(-1, 5)[:, 1:].tobytes()
+
+
+def _to_floats(piece: bytes) -> bytes:
+    return np.frombuffer(piece, np.uint8).astype("<f4").tobytes()
+
+
+def decode_image(data: bytes, color: bool | None = None) -> Any:
+    """A JPEG, PNG, BMP, WebP or PPM file as an array C x H x W of uint8, colours in the order of OpenCV (B, G, R, A).
+
+    color: True for 3 channels, False for 1 (gray), None for what the file has. Files of more pixels than
+    `PIL.Image.MAX_IMAGE_PIXELS` are refused with a `DataError`, as are damaged ones and those of 16 bits.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            raise DataError(f"an encoded image of {image.width} x {image.height} pixels, more than {limit} are refused")
+        mode = _mode(image, color)
+        pixels = np.asarray(image.convert(mode))
+    except DataError:
+        raise
+    except Exception as error:  # the decoders of Pillow raise a dozen kinds for damaged files
+        raise DataError(f"the encoded image cannot be read ({error})") from error
+    if pixels.ndim == 2:
+        return pixels[np.newaxis]
+    blue_first = [2, 1, 0, 3][: pixels.shape[2]]
+    return pixels[:, :, blue_first].transpose(2, 0, 1)
+
+
+def _mode(image: Any, color: bool | None) -> str:
+    """The mode to convert to: L, RGB or RGBA."""
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"expected an encoded image of 8 bits per channel, received Pillow's mode {image.mode}")
+    if color is not None:
+        return "RGB" if color else "L"
+    if image.mode in ("1", "L"):
+        return "L"
+    return "RGBA" if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info else "RGB"

@@ -1,0 +1,114 @@
+"""Prefetcher: a background thread that makes batches ahead of time, as BasePrefetchingDataLayer in base_data_layer.cpp.
+
+The thread must not enter parallel kernels: two threads inside them abort the process under some of Numba's threading layers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from ..errors import DataError
+
+Batch = TypeVar("Batch")
+
+JOIN_SECONDS = 1.0  # how long an end waits for a batch that is being made
+
+
+class Prefetcher(Generic[Batch]):
+    """Calls `produce` in a thread of its own, and keeps up to `depth` results ready for `get`.
+
+    The thread starts at the first `get`. It ends at `close`, when this object is dropped, when the interpreter exits, or
+    after an error. `produce` must not refer to this object or to its owner, or neither would ever be dropped.
+    """
+
+    def __init__(self, produce: Callable[[], Batch], depth: int):
+        if depth < 1:
+            raise ValueError(f"expected a depth of at least 1, received {depth}")
+        self._queue = _Queue(produce, depth)
+        self._end = weakref.finalize(self, _Queue.end, self._queue)
+
+    def get(self) -> Batch:
+        """The next batch, in the order of production; waits for it.
+
+        An error of `produce` is raised here once the batches before it are used up, and again at every later call. Raises
+        `DataError` after `close`, and in a process that was forked since: threads do not survive a fork.
+        """
+        return self._queue.get()
+
+    def close(self) -> None:
+        """Ends the thread. A batch that is being made is waited for, but not for more than a second."""
+        self._end()
+
+
+class _Queue(Generic[Batch]):
+    """What consumer and thread share. The thread knows nothing of the Prefetcher, so that it can be dropped."""
+
+    def __init__(self, produce: Callable[[], Batch], depth: int):
+        self.produce = produce
+        self.depth = depth
+        self.process = os.getpid()
+        self.batches: deque[Batch] = deque()
+        self.changed = threading.Condition()  # reentrant, because `end` may run as part of a garbage collection anywhere
+        self.thread: threading.Thread | None = None
+        self.closed = False
+        self.error: BaseException | None = None
+        self.traceback: TracebackType | None = None
+
+    def get(self) -> Batch:
+        if os.getpid() != self.process:
+            raise DataError("data cannot be read on after a fork, which leaves threads behind: build the net in the child")
+        with self.changed:
+            if self.thread is None and not self.closed:
+                self.thread = threading.Thread(target=self.fill, name="pycaffe_lite prefetch", daemon=True)
+                self.thread.start()
+            self.changed.wait_for(lambda: self.batches or self.error or self.closed)
+            if self.closed:
+                raise DataError("data cannot be read: the reader was closed")
+            if self.batches:
+                self.changed.notify_all()
+                return self.batches.popleft()
+            assert self.error is not None
+            raise self.error.with_traceback(self.traceback)  # the thread's part; without this it grows at every call
+
+    def fill(self) -> None:
+        """The thread: makes a batch whenever there is room for one."""
+        while self.wait_for_room():
+            try:
+                batch = self.produce()
+            except BaseException as error:
+                self.fail(error)
+                return
+            self.put(batch)
+            del batch  # or it would stay in memory while this waits
+
+    def wait_for_room(self) -> bool:
+        """Returns False if there is to be no further batch."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.batches) < self.depth or self.closed)
+            return not self.closed
+
+    def put(self, batch: Batch) -> None:
+        with self.changed:
+            self.batches.append(batch)
+            self.changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        with self.changed:
+            self.error, self.traceback = error, error.__traceback__
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        if os.getpid() != self.process:
+            return  # the lock may have been held when the process was forked
+        with self.changed:
+            self.closed = True
+            self.batches.clear()
+            self.changed.notify_all()
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join(JOIN_SECONDS)

@@ -1,0 +1,331 @@
+"""Pictures of nets, with the names and arguments of pycaffe's `caffe.draw` (python/caffe/draw.py).
+
+Graphviz draws where both pydot and the `dot` program are there (`pip install pydot`, `apt-get install graphviz`).
+Elsewhere Matplotlib does (`_net_picture.py`), so that there is always a picture. A `caffe_net` is a NetParameter of
+today's form (`layer`, not `layers`); a `phase` is `caffe_pb2.TRAIN`, `caffe_pb2.TEST` or None for all layers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import glog
+from .errors import CaffeError, NetError, did_you_mean
+from .proto import caffe_pb2
+
+LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": "#6495ED", "style": "rounded,filled"}
+NEURON_LAYER_STYLE = {"shape": "record", "fillcolor": "#90EE90", "style": "rounded,filled"}
+BLOB_STYLE = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
+
+RANKDIRS = ("LR", "TB", "BT", "RL")
+DOT_SECONDS = 60
+
+_LEARNING = ("Convolution", "Deconvolution", "InnerProduct")
+_NO_LABEL = '""'
+
+
+def get_pooling_types_dict() -> dict[int, str]:
+    """The names of the pooling methods: `{0: "MAX", 1: "AVE", 2: "STOCHASTIC"}`."""
+    return {value: name for name, value in caffe_pb2.PoolingParameter.PoolMethod.items()}
+
+
+def get_edge_label(layer: caffe_pb2.LayerParameter) -> str:
+    """What to write on the edge to a layer's top: batch size or number of outputs, else the empty dot string `""`."""
+    if layer.type == "Data":
+        return f"Batch {layer.data_param.batch_size}"
+    return str(_num_output(layer) or _NO_LABEL)
+
+
+def get_layer_lr_mult(layer: caffe_pb2.LayerParameter) -> tuple[float, float]:
+    """The learning rate multipliers of weights and bias; 1 where the layer gives none.
+
+    Raises `ValueError` for a layer that is no convolution, deconvolution or inner product, `NetError` for one with more
+    than two `param` entries.
+    """
+    if layer.type not in _LEARNING:
+        raise ValueError(f"a {layer.type} layer has no learning rate multipliers")
+    if len(layer.param) > 2:
+        raise NetError(f'layer "{layer.name}" ({layer.type}): {len(layer.param)} param entries, at most 2 expected')
+    weights, bias = [param.lr_mult for param in layer.param] + [1.0] * (2 - len(layer.param))
+    return weights, bias
+
+
+def get_layer_label(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: bool = False) -> str:
+    """A layer's label as a quoted dot string: name, type, kernel size, stride and pad, and multipliers if wanted.
+
+    The parts stand below one another where `rankdir` is horizontal, else in one line.
+    """
+    separator = " " if rankdir in ("TB", "BT") else r"\n"
+    parts = [_escaped(part) for group in _descriptors(layer, display_lrm) for part in group]
+    return f'"{separator.join(parts)}"'
+
+
+def choose_color_by_layertype(layertype: str) -> str:
+    """The fill colour of a layer type as `#RRGGBB`."""
+    if layertype in ("Convolution", "Deconvolution"):
+        return "#FF5050"
+    return {"Pooling": "#FF9900", "InnerProduct": "#CC33FF"}.get(layertype, LAYER_STYLE_DEFAULT["fillcolor"])
+
+
+def get_pydot_graph(
+    caffe_net: caffe_pb2.NetParameter,
+    rankdir: str,
+    label_edges: bool = True,
+    phase: int | None = None,
+    display_lrm: bool = False,
+) -> Any:
+    """The net as a `pydot.Dot`: layers as records, blobs as octagons, a double arrow to each layer that works in place.
+
+    `label_edges` writes `get_edge_label` on the edges to tops. Raises `CaffeError` if pydot is not installed.
+    """
+    _check_rankdir(rankdir)
+    pydot = _pydot()
+    graph = pydot.Dot(_quoted(caffe_net.name or "Net"), graph_type="digraph", rankdir=rankdir)
+    graph.set_node_defaults(fontname="Helvetica", fontsize="11")
+    graph.set_edge_defaults(fontname="Helvetica", fontsize="9", color='"#66737f"')
+    nodes, edges = _graph(caffe_net, phase)
+    for i, node in enumerate(nodes):
+        if node.blob is not None:
+            graph.add_node(pydot.Node(f"n{i}", label=_quoted(node.blob), **_dot_style(BLOB_STYLE)))
+        for n, layer in enumerate(node.layers):
+            color = NEURON_LAYER_STYLE["fillcolor"] if node.is_blob else choose_color_by_layertype(layer.type)
+            style = _dot_style({**LAYER_STYLE_DEFAULT, "fillcolor": color})
+            name = f"n{i}_{n}" if node.is_blob else f"n{i}"
+            graph.add_node(pydot.Node(name, label=get_layer_label(layer, rankdir, display_lrm), **style))
+            if node.is_blob:
+                label = get_edge_label(layer) if label_edges else _NO_LABEL
+                graph.add_edge(pydot.Edge(f"n{i}", name, dir="both", label=label))
+    for a, b in edges:
+        label = get_edge_label(nodes[a].layers[0]) if label_edges and not nodes[a].is_blob else _NO_LABEL
+        graph.add_edge(pydot.Edge(f"n{a}", f"n{b}", label=_quoted(label.strip('"'))))
+    return graph
+
+
+def draw_net(
+    caffe_net: caffe_pb2.NetParameter,
+    rankdir: str,
+    ext: str = "png",
+    phase: int | None = None,
+    display_lrm: bool = False,
+) -> bytes:
+    """The picture of a net as the bytes of an image file. `ext`: its format (png, pdf, svg, ...).
+
+    `raw` gives the text of the graph for Graphviz (needs pydot). If `dot` fails or takes longer than a minute, a warning
+    is logged and Matplotlib draws. Raises `CaffeError` for an unknown `rankdir` or format.
+    """
+    _check_rankdir(rankdir)
+    if ext == "raw" or (shutil.which("dot") and importlib.util.find_spec("pydot")):
+        text = get_pydot_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm).to_string().encode()
+        if ext == "raw":
+            return text
+        try:
+            return _run_dot(text, ext)
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = getattr(error, "stderr", None) or str(error).encode()
+            glog.warning(f"dot failed ({reason.decode(errors='replace').strip()}): drawing with Matplotlib")
+    return _draw_with_matplotlib(caffe_net, rankdir, ext, phase, display_lrm)
+
+
+def draw_net_to_file(
+    caffe_net: caffe_pb2.NetParameter,
+    filename: str | os.PathLike,
+    rankdir: str = "LR",
+    phase: int | None = None,
+    display_lrm: bool = False,
+) -> None:
+    """Writes the picture of a net to a file. Its extension gives the format, as for `draw_net`; `.raw` is dot text."""
+    ext = os.path.splitext(filename)[1][1:].lower()
+    if not ext:
+        raise CaffeError(f'"{os.fspath(filename)}" has no extension that says which image format to write, such as .png')
+    picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
+    with open(filename, "wb") as file:
+        file.write(picture)
+
+
+# --------------------------------------------------------------------------------------------- the net as nodes and edges
+
+
+@dataclass
+class _Node:
+    """A layer (`blob` None, one of `layers`), or a blob and the layers that work on it in place."""
+
+    blob: str | None
+    layers: list[caffe_pb2.LayerParameter] = field(default_factory=list)
+
+    @property
+    def is_blob(self) -> bool:
+        return self.blob is not None
+
+
+class _Builder:
+    """Adds layers in the order of the file. The graph stays acyclic."""
+
+    def __init__(self) -> None:
+        self.nodes: list[_Node] = []
+        self.edges: list[tuple[int, int]] = []
+        self.inputs: list[list[int]] = []  # of each node
+        self.blobs: dict[str, int] = {}  # name: the node that has the blob's present value
+
+    def add(self, layer: caffe_pb2.LayerParameter) -> None:
+        bottoms = [self._present(name) for name in layer.bottom]
+        if len(bottoms) == 1 and list(layer.bottom) == list(layer.top):
+            self.nodes[bottoms[0]].layers.append(layer)
+            return
+        i = self._node(_Node(None, [layer]))
+        for bottom in dict.fromkeys(bottoms):
+            self._connect(bottom, i)
+        for top in dict.fromkeys(layer.top):
+            if top not in self.blobs or self._depends(i, self.blobs[top]):
+                self.blobs[top] = self._node(_Node(top))
+            self._connect(i, self.blobs[top])
+
+    def _present(self, name: str) -> int:
+        if name not in self.blobs:
+            self.blobs[name] = self._node(_Node(name))
+        return self.blobs[name]
+
+    def _node(self, node: _Node) -> int:
+        self.nodes.append(node)
+        self.inputs.append([])
+        return len(self.nodes) - 1
+
+    def _connect(self, a: int, b: int) -> None:
+        self.edges.append((a, b))
+        self.inputs[b].append(a)
+
+    def _depends(self, i: int, other: int) -> bool:
+        """Whether node i needs `other`: then its top of that name is a new value. Else two phases share the blob."""
+        seen, stack = {i}, [i]
+        while stack:
+            for j in self.inputs[stack.pop()]:
+                if j == other:
+                    return True
+                if j not in seen:
+                    seen.add(j)
+                    stack.append(j)
+        return False
+
+
+def _graph(net: caffe_pb2.NetParameter, phase: int | None) -> tuple[list[_Node], list[tuple[int, int]]]:
+    builder = _Builder()
+    for layer in net.layer:
+        if phase is None or _in_phase(layer, phase):
+            builder.add(layer)
+    return builder.nodes, builder.edges
+
+
+def _in_phase(layer: caffe_pb2.LayerParameter, phase: int) -> bool:
+    """Whether a layer may be in the net of that phase. Levels and stages of the rules are not looked at."""
+    if layer.include and layer.exclude:
+        raise NetError(f'layer "{layer.name}" ({layer.type}): give include rules or exclude rules, not both')
+    if any(rule.HasField("phase") and rule.phase == phase for rule in layer.exclude):
+        return False
+    return not layer.include or any(not rule.HasField("phase") or rule.phase == phase for rule in layer.include)
+
+
+def _check_rankdir(rankdir: str) -> None:
+    if rankdir not in RANKDIRS:
+        raise CaffeError(f'rankdir is "{rankdir}", expected LR, TB, BT or RL{did_you_mean(rankdir, RANKDIRS)}')
+
+
+# ----------------------------------------------------------------------------------------------------------------- labels
+
+
+def _descriptors(layer: caffe_pb2.LayerParameter, display_lrm: bool) -> list[list[str]]:
+    """The parts of a layer's label, in groups that belong in one line."""
+    method = ""
+    if layer.type == "Pooling":
+        method = " " + get_pooling_types_dict()[layer.pooling_param.pool]
+    groups = [[layer.name], [f"({layer.type}{method})"]]
+    if layer.type in ("Convolution", "Deconvolution", "Pooling"):
+        param = layer.pooling_param if layer.type == "Pooling" else layer.convolution_param
+        kernel = _extent(param, "kernel_size", "kernel", 1)
+        if layer.type == "Pooling" and layer.pooling_param.global_pooling:
+            kernel = "global"
+        stride, pad = _extent(param, "stride", "stride", 1), _extent(param, "pad", "pad", 0)
+        groups.append([f"kernel size: {kernel}", f"stride: {stride}", f"pad: {pad}"])
+    if display_lrm and layer.type in _LEARNING:
+        weights, bias = get_layer_lr_mult(layer)
+        if weights or bias:
+            groups.append([f"lr mult: {weights:.1f}, {bias:.1f}"])
+    return groups
+
+
+def _extent(param: Any, name: str, stem: str, default: int) -> str:
+    """`5`, or `3x5` where height and width differ in a spatial field: repeated, single, or a pair `_h`, `_w`."""
+    value = getattr(param, name)
+    if param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w"):
+        values = [getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")]
+    else:
+        values = list(value) or [default] if isinstance(value, Sequence) else [value]
+    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+
+
+def _num_output(layer: caffe_pb2.LayerParameter) -> int:
+    """Number of outputs of a convolution, deconvolution or inner product; 0 for other layers."""
+    if layer.type in ("Convolution", "Deconvolution"):
+        return layer.convolution_param.num_output
+    return layer.inner_product_param.num_output if layer.type == "InnerProduct" else 0
+
+
+# ------------------------------------------------------------------------------------------------- Graphviz and Matplotlib
+
+
+def _pydot() -> Any:
+    try:
+        import pydot
+    except ImportError as error:
+        raise CaffeError("the graph for Graphviz needs the package pydot: pip install pydot") from error
+    return pydot
+
+
+def _run_dot(text: bytes, ext: str) -> bytes:
+    return subprocess.run(["dot", f"-T{ext}"], input=text, capture_output=True, timeout=DOT_SECONDS, check=True).stdout
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r'([\\"{}|<>])', r"\\\1", text)
+
+
+def _quoted(text: str) -> str:
+    return f'"{_escaped(text)}"'
+
+
+def _dot_style(style: dict[str, str]) -> dict[str, str]:
+    return {key: _quoted(value) for key, value in style.items()}
+
+
+def _draw_with_matplotlib(
+    net: caffe_pb2.NetParameter, rankdir: str, ext: str, phase: int | None, display_lrm: bool
+) -> bytes:
+    from ._net_picture import Box, drawing
+
+    nodes, edges = _graph(net, phase)
+    pictures = []
+    for node in nodes:
+        boxes = [] if node.blob is None else [Box([node.blob], BLOB_STYLE["fillcolor"], octagon=True)]
+        for layer in node.layers:
+            color = NEURON_LAYER_STYLE["fillcolor"] if node.is_blob else choose_color_by_layertype(layer.type)
+            boxes.append(Box(_picture_lines(layer, rankdir, display_lrm), color))
+        pictures.append(boxes)
+    return drawing(pictures, edges, rankdir, net.name, ext)
+
+
+def _picture_lines(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: bool) -> list[str]:
+    """A layer's label in lines: one part a line where the picture runs sideways, else one group a line."""
+    groups = _descriptors(layer, display_lrm)
+    if _num_output(layer):
+        groups.append([f"num_output: {_num_output(layer)}"])
+    elif layer.type == "Data":
+        groups.append([f"batch size: {layer.data_param.batch_size}"])
+    groups += [[f"phase: {caffe_pb2.Phase.Name(rule.phase)}"] for rule in layer.include if rule.HasField("phase")]
+    if rankdir in ("TB", "BT"):
+        return ["   ".join(group) for group in groups]
+    return [part for group in groups for part in group]

@@ -1,0 +1,142 @@
+"""Data: images and labels from an LMDB or LevelDB database (Caffe's data_layer.cpp).
+
+top[0]: N x C x H x W, the images of N = `batch_size` records after `transform_param`.   top[1], optional: N, the labels.
+Records come in key order, and after the last one comes the first. Batches are read ahead by a background thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import glog
+from ..data.database import Database, open_database
+from ..data.datum import decode_datums
+from ..data.prefetch import Prefetcher
+from ..data.transformer import Transformer
+from ..errors import DataError, NetError
+from ..layer import Blobs, Layer, register
+from ..proto.caffe_pb2 import DataParameter, TransformationParameter
+
+
+class Position(NamedTuple):
+    """Where a reader stands between two batches: all that it takes to go on from there."""
+
+    key: bytes  # of the next record
+    records: int  # read so far
+    rng: Any  # the state of the random stream for crops and mirroring
+
+
+class Batch(NamedTuple):
+    images: np.ndarray  # N x C x H x W, transformed
+    labels: np.ndarray  # N, int32
+    position: Position  # after this batch
+
+
+class BatchReader:
+    """Reads one batch after the other. It knows nothing of its layer, which can be dropped while a thread reads.
+
+    It holds the record that comes next, whose shape is known and whose key is part of its position.
+    """
+
+    def __init__(
+        self, database: Database, transformer: Transformer, batch_size: int, dtype: np.dtype, start: Position | None = None
+    ):
+        self.database = database
+        self.transformer = transformer
+        self.batch_size = batch_size
+        self.dtype = dtype
+        self._cursor = database.cursor(start.key if start else None)
+        self._next = self._cursor.next()
+        self._count = start.records if start else 0
+        if start:
+            transformer.rng.bit_generator.state = start.rng
+
+    @property
+    def position(self) -> Position:
+        return Position(self._next[0], self._count, self.transformer.rng.bit_generator.state)
+
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the next batch, if all of its records are like the first."""
+        try:
+            images, _ = decode_datums([self._next[1]], [self._next[0]], color=self.transformer.color)
+            return (self.batch_size, *self.transformer.output_shape(*images.shape[1:]))
+        except DataError as error:
+            raise self._in_database(error) from error
+
+    def read(self) -> Batch:
+        """The next batch. All of its records must have the shape of its first one."""
+        records = [self._next, *(self._cursor.next() for _ in range(self.batch_size - 1))]
+        self._next = self._cursor.next()
+        self._count += self.batch_size
+        keys, values = zip(*records, strict=True)
+        try:
+            raw, labels = decode_datums(values, keys, color=self.transformer.color)
+            shape = (self.batch_size, *self.transformer.output_shape(*raw.shape[1:]))
+            images = self.transformer.transform(raw, out=np.empty(shape, self.dtype))
+        except DataError as error:
+            raise self._in_database(error) from error
+        return Batch(images, labels, self.position)
+
+    def _in_database(self, error: DataError) -> DataError:
+        return DataError(f"{self.database.path}: {error}")
+
+
+@register("Data")
+class Data(Layer):
+    """`position` is where the batch ended that `forward` handed out last, however far the thread has read ahead."""
+
+    exact_bottoms = 0
+    min_tops = 1
+    max_tops = 2
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.data_param
+        _check(param)
+        transform = TransformationParameter()
+        transform.CopyFrom(self.param.transform_param)
+        transform.force_color |= param.force_encoded_color
+        self._transformer = Transformer(transform, self.phase, self.rng)
+        backend = DataParameter.DB.Name(param.backend) if param.HasField("backend") else None
+        self._database = open_database(param.source, backend)
+        self._start()
+        self._shape = self._reader.shape()
+
+    def _start(self, position: Position | None = None) -> None:
+        param = self.param.data_param
+        self._reader = BatchReader(self._database, self._transformer, param.batch_size, self.dtype, position)
+        self._prefetcher = Prefetcher(self._reader.read, param.prefetch)
+        self.position = self._reader.position
+
+    def seek(self, position: Position) -> None:
+        """Goes on at an earlier `position`, of this layer or of another one that read the same database."""
+        self._prefetcher.close()
+        self._start(position)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        top[0].reshape(self._shape)
+        if len(top) > 1:
+            top[1].reshape(self._shape[0])
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        batch = self._prefetcher.get()
+        self._shape, self.position = batch.images.shape, batch.position
+        self.reshape(bottom, top)
+        top[0].data[...] = batch.images
+        if len(top) > 1:
+            top[1].data[...] = batch.labels
+
+    def close(self) -> None:
+        self._prefetcher.close()
+        self._database.close()
+
+
+def _check(param: DataParameter) -> None:
+    if not param.source:
+        raise NetError("expected the folder of a database in data_param.source, received none")
+    if not param.batch_size or not param.prefetch:
+        values = f"batch_size {param.batch_size} and prefetch {param.prefetch}"
+        raise NetError(f"data_param: expected batch_size and prefetch to be at least 1, received {values}")
+    if param.rand_skip:
+        glog.warning("data_param.rand_skip is ignored, as in Caffe")

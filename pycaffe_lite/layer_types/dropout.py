@@ -1,0 +1,59 @@
+"""Dropout: in TRAIN, y = 0 with probability `dropout_ratio`, else x / (1 - `dropout_ratio`); in TEST, y = x.
+
+bottom[0], top[0]: any shape, may be the same blob. `dropout_param.dropout_ratio`: 0 <= ratio < 1, default 0.5 (Caffe, in
+dropout_layer.cpp, checks this in debug builds only, and gives NaN for 1). Srivastava et al., Dropout, 2014.
+
+The mask is no array: whether an element is kept is a hash of its index and of a key that is drawn in each forward, and so
+backward finds the same ones again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..device import function, kernel, prange
+from ..errors import NetError
+from ..layer import Blobs, register
+from ..proto.caffe_pb2 import TRAIN
+from ._neuron import Neuron
+
+
+@register("Dropout")
+class Dropout(Neuron):
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        self.ratio = self.param.dropout_param.dropout_ratio
+        if not 0 <= self.ratio < 1:
+            raise NetError(f"expected 0 <= dropout_ratio < 1, received {self.ratio:g}")
+        self.key = np.uint64(0)
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        if self.phase == TRAIN:
+            self.key = self.rng.integers(2**64, dtype=np.uint64)
+        elif top[0] is bottom[0]:
+            return
+        super().forward(bottom, top)
+
+    def values(self, x, y):
+        if self.phase == TRAIN:
+            dropout(x, self.key, np.uint64(self.ratio * 2**64), x.dtype.type(1 / (1 - self.ratio)), y)
+        else:
+            y[...] = x
+
+    def gradient(self, x, y, dy, dx):
+        self.values(dy, dx)
+
+
+@function
+def hashed(key, index):
+    """64 even bits: element `index` of the sequence `key` of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    z = key + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def dropout(x, key, threshold, scale, y):
+    zero = x.dtype.type(0)
+    for i in prange(x.size):
+        y[i] = x[i] * (scale if hashed(key, i) >= threshold else zero)

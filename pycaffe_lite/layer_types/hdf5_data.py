@@ -1,0 +1,163 @@
+"""HDF5Data: rows of the data sets in HDF5 files (Caffe's hdf5_data_layer.cpp).
+
+top[i]: `batch_size` x the rest of the shape of the data set that has the top's name. Every data set has one row for each
+item along its first axis, and integers or floats of any size, which become the floats of the net.
+
+`source` is a text file that lists the HDF5 files. They are read one after the other, each as a whole; a batch may begin in
+one file and end in the next, and after the last file comes the first. `shuffle` permutes the files in each round, and the
+rows within each file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..blob import MAX_COUNT, shape_text
+from ..errors import DataError, NetError, did_you_mean, located
+from ..layer import Blobs, Layer, register
+from ..proto.caffe_pb2 import HDF5DataParameter
+
+# A damaged or hostile file can claim any shape. Above the first size, a data set must be stored in at least so much of it
+# as its best compression (deflate, 1 in 1032) would leave.
+UNCHECKED_BYTES = 64 << 20
+MAX_RATIO = 1100
+
+
+@register("HDF5Data")
+class HDF5Data(Layer):
+    exact_bottoms = 0
+    min_tops = 1
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        if self.param.HasField("transform_param"):
+            raise NetError("HDF5Data does not transform its data: expected no transform_param")
+        param = self.param.hdf5_data_param
+        _check(param)
+        self._batch_size = param.batch_size
+        self._shuffle = param.shuffle
+        self._files = read_list(param.source)
+        self._start_round()
+        self._open()
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        for blob, array in zip(top, self._arrays, strict=True):
+            blob.reshape((self._batch_size, *array.shape[1:]))
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        filled = 0
+        while filled < self._batch_size:
+            rows = self._rows[self._row : self._row + self._batch_size - filled]
+            for blob, array in zip(top, self._arrays, strict=True):
+                # Without "clip", which changes nothing here, NumPy would go through a buffer.
+                np.take(array, rows, axis=0, out=blob.data[filled : filled + len(rows)], mode="clip")
+            filled += len(rows)
+            self._row += len(rows)
+            if self._row == len(self._rows):
+                self._next_file()
+
+    def _start_round(self) -> None:
+        self._file = 0
+        if self._shuffle:
+            self.rng.shuffle(self._files)
+
+    def _next_file(self) -> None:
+        if len(self._files) == 1:
+            self._start_rows()
+            return
+        self._file += 1
+        if self._file == len(self._files):
+            self._start_round()
+        row_shapes = [array.shape[1:] for array in self._arrays]
+        self._open()
+        for name, expected, array in zip(self.param.top, row_shapes, self._arrays, strict=True):
+            if array.shape[1:] != expected:
+                raise DataError(
+                    f'{self._files[self._file]}: expected rows of {shape_text(expected)} in data set "{name}", '
+                    f"as in the file before, received {shape_text(array.shape[1:])}"
+                )
+
+    def _open(self) -> None:
+        self._arrays = load(self._files[self._file], self.param.top, self.dtype)
+        self._start_rows()
+
+    def _start_rows(self) -> None:
+        self._row = 0
+        self._rows = np.arange(len(self._arrays[0]))
+        if self._shuffle:
+            self.rng.shuffle(self._rows)
+
+
+def _check(param: HDF5DataParameter) -> None:
+    if not param.source:
+        raise NetError("expected a list of HDF5 files in hdf5_data_param.source, received none")
+    if not param.batch_size:
+        raise NetError("expected hdf5_data_param.batch_size to be at least 1, received 0")
+
+
+def read_list(source: str) -> list[str]:
+    """The file names in a list, which white space separates, as in Caffe. They are relative to the current folder."""
+    if not os.path.isfile(source):
+        raise DataError(f"there is no list of HDF5 files {_missing(source)}")
+    try:
+        if h5py.is_hdf5(source):
+            raise DataError(f'expected a text file that lists HDF5 files, but "{source}" is an HDF5 file itself')
+        with open(source, encoding="utf-8", errors="surrogateescape") as file:
+            files = file.read().split()
+    except OSError as error:
+        raise DataError(f'the list of HDF5 files "{source}" cannot be read: {error.strerror or error}') from error
+    if not files:
+        raise DataError(f'the list of HDF5 files "{source}" is empty')
+    return files
+
+
+def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
+    """The data sets with these names, of equally many rows, as arrays of `dtype`. Raises `DataError`."""
+    if not os.path.isfile(path):
+        raise DataError(f"there is no HDF5 file {_missing(path)}")
+    with located(path):
+        try:
+            with h5py.File(path, "r") as file:
+                arrays = [_read(file, name, dtype) for name in names]
+        except DataError:
+            raise
+        except MemoryError:
+            raise DataError("does not fit into memory; split it into several files") from None
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # h5py has no errors of its own
+            raise DataError(f"is damaged or no HDF5 file ({error})") from error
+        rows = {name: len(array) for name, array in zip(names, arrays, strict=True)}
+        if len(set(rows.values())) > 1:
+            counts = ", ".join(f'{count} in "{name}"' for name, count in rows.items())
+            raise DataError(f"expected data sets of equally many rows, received {counts}")
+        if not len(arrays[0]):
+            raise DataError("expected at least one row, received none")
+    return arrays
+
+
+def _read(file: Any, name: str, dtype: np.dtype) -> np.ndarray:
+    data = file.get(name)
+    if not isinstance(data, h5py.Dataset):
+        there = [key for key in file if isinstance(file.get(key), h5py.Dataset)]
+        raise DataError(f'has no data set "{name}", the name of a top{did_you_mean(name, there)}')
+    if data.dtype.kind not in "iuf":
+        raise DataError(f'expected integers or floats in data set "{name}", received {data.dtype}')
+    if not data.shape:
+        raise DataError(f'expected at least one axis (of rows) in data set "{name}", received {data.shape}')
+    stored = data.id.get_storage_size()
+    count = math.prod(data.shape)  # h5py's own size may overflow
+    if count > MAX_COUNT or count * data.dtype.itemsize > max(UNCHECKED_BYTES, MAX_RATIO * stored):
+        raise DataError(f'data set "{name}" claims a shape of {shape_text(data.shape)}, but {stored} bytes are stored in it')
+    array = np.empty(data.shape, dtype)
+    if count:
+        data.read_direct(array)
+    return array
+
+
+def _missing(path: str) -> str:
+    folder = os.path.dirname(path) or "."
+    hint = did_you_mean(os.path.basename(path), os.listdir(folder)) if os.path.isdir(folder) else ""
+    return f'"{path}"{hint}; relative paths start at {os.getcwd()}'

@@ -1,0 +1,241 @@
+"""Pooling: the maximum, the mean or a random draw of each window of a plane.
+
+bottom: N x C x H x W. top[0]: N x C x H' x W' with H' = ceil((H + 2 pad - kernel) / stride) + 1 (floor with `round_mode:
+FLOOR`); where there is padding, a last window that would start beyond the image and its padding below is dropped. top[1],
+for MAX only: where in its plane (h W + w) each maximum stands. Defined by Caffe's pooling_layer.cpp.
+
+- MAX clips windows to the image; of equal values the first in row order wins.
+- AVE divides by the window's size after clipping to the padded image, so padding counts as zeros.
+- STOCHASTIC (Zeiler and Fergus, 2013) draws in TRAIN an element of the window with a chance in proportion to its value,
+  and takes in TEST the mean weighted by the values: sum x^2 / sum x. Values are not negative; no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..device import function, kernel, prange
+from ..errors import NetError
+from ..layer import Blobs, Layer, register
+from ..proto.caffe_pb2 import TRAIN, PoolingParameter
+
+
+@function
+def window(out, stride, pad, kernel, size):
+    """The range of pixels of one axis that output position `out` sees, clipped to the image."""
+    start = out * stride - pad
+    return max(start, 0), min(start + kernel, size)
+
+
+@kernel
+def max_forward(x, y, mask, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """x: planes x H x W, y and mask: planes x H' x W'"""
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = window(i, stride_h, pad_h, kernel_h, height)
+            for j in range(out_w):
+                left, right = window(j, stride_w, pad_w, kernel_w, width)
+                best, at = x.dtype.type(-np.finfo(x.dtype).max), -1
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        if x[plane, h, w] > best:
+                            best, at = x[plane, h, w], h * width + w
+                y[plane, i, j], mask[plane, i, j] = best, at
+
+
+@kernel
+def max_backward(dy, mask, dx):
+    planes, height, width = dx.shape
+    size = dy.shape[1] * dy.shape[2]
+    dy, mask, dx = dy.reshape(planes, size), mask.reshape(planes, size), dx.reshape(planes, height * width)
+    for plane in prange(planes):
+        for i in range(height * width):
+            dx[plane, i] = 0
+        for i in range(size):
+            at = int(mask[plane, i])
+            if 0 <= at < height * width:  # a mask that is a top can be overwritten
+                dx[plane, at] += dy[plane, i]
+
+
+@function
+def padded_size(out, stride, pad, kernel, size):
+    """The number of pixels of one axis in a window clipped to the padded image."""
+    start = out * stride - pad
+    return min(start + kernel, size + pad) - start
+
+
+@kernel
+def ave_forward(x, y, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = window(i, stride_h, pad_h, kernel_h, height)
+            rows = padded_size(i, stride_h, pad_h, kernel_h, height)
+            for j in range(out_w):
+                left, right = window(j, stride_w, pad_w, kernel_w, width)
+                size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
+                total = x.dtype.type(0)
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        total += x[plane, h, w]
+                y[plane, i, j] = total / size if size > 0 else 0
+
+
+@kernel
+def ave_backward(dy, dx, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    planes, height, width = dx.shape
+    out_h, out_w = dy.shape[1:]
+    for plane in prange(planes):
+        dx[plane] = 0
+        for i in range(out_h):
+            top, bottom = window(i, stride_h, pad_h, kernel_h, height)
+            rows = padded_size(i, stride_h, pad_h, kernel_h, height)
+            for j in range(out_w):
+                left, right = window(j, stride_w, pad_w, kernel_w, width)
+                size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
+                share = dy[plane, i, j] / size if size > 0 else dx.dtype.type(0)
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        dx[plane, h, w] += share
+
+
+@kernel
+def draw_forward(x, y, chance, mask, kernel_h, kernel_w, stride_h, stride_w):
+    """The element at which the running sum passes `chance` (uniform in [0, 1)) times the sum of the window."""
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = window(i, stride_h, 0, kernel_h, height)
+            for j in range(out_w):
+                left, right = window(j, stride_w, 0, kernel_w, width)
+                total = x.dtype.type(0)
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        total += x[plane, h, w]
+                threshold, running, at = chance[plane, i, j] * total, x.dtype.type(0), -1
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        if at < 0 or running < threshold:
+                            at = h * width + w
+                            running += x[plane, h, w]
+                y[plane, i, j] = x[plane, at // width, at % width] if at >= 0 else 0
+                mask[plane, i, j] = at
+
+
+@kernel
+def weighted_forward(x, y, kernel_h, kernel_w, stride_h, stride_w):
+    """sum x^2 / sum x of each window, 0 where the sum is."""
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = window(i, stride_h, 0, kernel_h, height)
+            for j in range(out_w):
+                left, right = window(j, stride_w, 0, kernel_w, width)
+                total = x.dtype.type(0)
+                squares = x.dtype.type(0)
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        total += x[plane, h, w]
+                        squares += x[plane, h, w] * x[plane, h, w]
+                y[plane, i, j] = squares / total if total > 0 else 0
+
+
+@register("Pooling")
+class Pooling(Layer):
+    exact_bottoms = 1
+    min_tops = 1
+    max_tops = 2
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.pooling_param
+        self.method = param.pool
+        if len(top) > 1 and self.method != PoolingParameter.MAX:
+            raise NetError("only MAX pooling has a second top, the mask")
+        self.kernel = self._pair("kernel_size")
+        self.stride = self._pair("stride")
+        self.pad = self._pair("pad")
+        if param.global_pooling:
+            if any(map(param.HasField, ("kernel_size", "kernel_h", "kernel_w"))):
+                raise NetError("global_pooling takes the whole plane; leave kernel_size out")
+            if self.pad != (0, 0) or self.stride != (1, 1):
+                raise NetError("global_pooling needs pad 0 and stride 1")
+            return
+        if min(self.kernel) < 1:
+            raise NetError("kernel_size (or kernel_h and kernel_w) is needed and at least 1")
+        if min(self.stride) < 1:
+            raise NetError(f"stride is at least 1, received {self.stride[0]} x {self.stride[1]}")
+        if self.method == PoolingParameter.STOCHASTIC and self.pad != (0, 0):
+            raise NetError("STOCHASTIC pooling takes no pad")
+        if any(pad >= size for pad, size in zip(self.pad, self.kernel)):
+            raise NetError(f"pad is smaller than the kernel: received pad {self.pad}, kernel {self.kernel}")
+
+    def _pair(self, name: str) -> tuple[int, int]:
+        """A field that is given once, or as `_h` and `_w`."""
+        param, stem = self.param.pooling_param, name.removesuffix("_size")
+        height, width = f"{stem}_h", f"{stem}_w"
+        if param.HasField(name) and (param.HasField(height) or param.HasField(width)):
+            raise NetError(f"give either {name} or {height} and {width}, not both")
+        if param.HasField(height) != param.HasField(width):
+            raise NetError(f"{height} and {width} go together")
+        if param.HasField(height):
+            return getattr(param, height), getattr(param, width)
+        return (getattr(param, name),) * 2
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        if bottom[0].num_axes != 4:
+            raise NetError(f"expected 4 axes (N x C x H x W), received {bottom[0]}")
+        size = bottom[0].shape[2:]
+        if self.param.pooling_param.global_pooling:
+            self.kernel = size
+        out = tuple(self._output_size(*axis) for axis in zip(size, self.kernel, self.stride, self.pad))
+        if min(out) < 1:
+            raise NetError(
+                f"the kernel does not fit: input {size}, kernel {self.kernel}, stride {self.stride}, pad {self.pad}"
+            )
+        for blob in top:
+            blob.reshape(*bottom[0].shape[:2], *out)
+        self.planes = (bottom[0].count_from(0, 2), *size), (bottom[0].count_from(0, 2), *out)
+
+    def _output_size(self, size: int, kernel: int, stride: int, pad: int) -> int:
+        room = size + 2 * pad - kernel
+        floor = self.param.pooling_param.round_mode == PoolingParameter.FLOOR
+        out = (room // stride if floor else -(-room // stride)) + 1
+        return out - 1 if pad and (out - 1) * stride >= size + pad else out
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        x, y = bottom[0].data_in.reshape(self.planes[0]), top[0].data_out.reshape(self.planes[1])
+        if not y.size:
+            return
+        windows = (*self.kernel, *self.stride)
+        if self.method == PoolingParameter.MAX:
+            max_forward(x, y, self._mask(top), *windows, *self.pad)
+        elif self.method == PoolingParameter.AVE:
+            ave_forward(x, y, *windows, *self.pad)
+        elif self.phase == TRAIN:
+            draw_forward(x, y, self.rng.random(y.shape, np.float32), self._mask(top), *windows)
+        else:
+            weighted_forward(x, y, *windows)
+
+    def _mask(self, top: Blobs):
+        """Where each winner stands: in the second top, or else in memory of the layer's own."""
+        if len(top) > 1:
+            return top[1].data_inout.reshape(self.planes[1])
+        if not hasattr(self, "mask") or self.mask.shape != self.planes[1]:
+            self.mask = np.empty(self.planes[1], np.int32)
+        return self.mask
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        if not propagate_down[0] or not bottom[0].count:
+            return
+        dy, dx = top[0].diff_in.reshape(self.planes[1]), bottom[0].diff_out.reshape(self.planes[0])
+        if self.method == PoolingParameter.AVE:
+            ave_backward(dy, dx, *self.kernel, *self.stride, *self.pad)
+        else:
+            max_backward(dy, self._mask(top), dx)

@@ -1,0 +1,256 @@
+"""From a filtered and split NetParameter to connected layers: blobs, parameters, and who needs a gradient (Net::Init)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import layer as layer_registry
+from .. import layer_types  # noqa: F401  registers the types
+from ..blob import Blob
+from ..errors import NetError, located
+from ..layer import Layer
+from ..proto import Source
+from ..proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec
+
+
+@dataclass
+class Node:
+    """A layer in its net."""
+
+    layer: Layer
+    name: str
+    where: str  # file, line, name and type, for errors
+    bottom_names: list[str] = field(default_factory=list)
+    top_names: list[str] = field(default_factory=list)
+    bottom: list[Blob] = field(default_factory=list)
+    top: list[Blob] = field(default_factory=list)
+    bottom_needs_backward: list[bool] = field(default_factory=list)
+    needs_backward: bool = False
+    param_ids: list[int] = field(default_factory=list)  # into Graph.params
+
+
+@dataclass
+class Param:
+    """A parameter blob of one layer. Sharers of a name have the same `learnable`."""
+
+    blob: Blob
+    node: Node
+    label: str  # its name, or its index in the layer
+    owner: int | None  # the entry of Graph.params whose memory this one uses
+    learnable: int  # into Graph.learnable
+
+
+@dataclass
+class Learnable:
+    """A parameter that the solver updates, once however many layers share it."""
+
+    blob: Blob
+    lr_mult: float | None = None  # None: no layer gave one, which counts as 1
+    decay_mult: float | None = None
+
+
+@dataclass
+class Graph:
+    """The connected net."""
+
+    nodes: list[Node] = field(default_factory=list)
+    blobs: dict[str, Blob] = field(default_factory=dict)  # in order of creation
+    blob_names: list[str] = field(default_factory=list)  # of all blobs; "(automatic)" may occur several times
+    params: list[Param] = field(default_factory=list)
+    learnable: list[Learnable] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    loss_weights: dict[str, float] = field(default_factory=dict)
+
+
+AUTOMATIC = "(automatic)"
+
+
+def build(net: NetParameter, source: Source, dtype: Any = np.float32) -> Graph:
+    """Creates, connects and sets up the layers of `net` (filtered, with splits), and decides what needs a gradient."""
+    builder = _Builder(net, source, np.dtype(dtype))
+    for param in net.layer:
+        builder.add(param)
+    builder.skip_what_no_loss_needs()
+    if net.force_backward:
+        builder.force_backward()
+    builder.graph.outputs = sorted(builder.available)
+    return builder.graph
+
+
+class _Builder:
+    def __init__(self, net: NetParameter, source: Source, dtype: np.dtype):
+        self.net, self.source, self.dtype = net, source, dtype
+        self.graph = Graph()
+        self.available: set[str] = set()  # tops that nobody consumed yet
+        self.needs_backward: dict[str, bool] = {}  # by blob name
+        self.owners: dict[str, int] = {}  # parameter name -> entry of Graph.params
+
+    def add(self, given: LayerParameter) -> None:
+        param = LayerParameter()
+        param.CopyFrom(given)
+        if not param.HasField("phase"):
+            param.phase = self.net.state.phase
+        where = self.source.where(param)
+        with located(where):
+            if param.propagate_down and len(param.propagate_down) != len(param.bottom):
+                raise NetError(
+                    f"propagate_down is given once for each bottom or not at all: "
+                    f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
+                )
+            layer = layer_registry.create(param)
+            layer.dtype = self.dtype
+            node = Node(layer, param.name, where)
+            self._connect_bottoms(node)
+            self._connect_tops(node)
+            set_up(node)
+            self.graph.nodes.append(node)
+            for name, weight in zip(node.top_names, layer.loss_weights, strict=True):
+                self.graph.loss_weights[name] = weight
+            self._add_params(node)
+        if node.needs_backward:
+            self.needs_backward.update(dict.fromkeys(node.top_names, True))
+
+    # ---- blobs ----------------------------------------------------------------------------------------------------
+
+    def _connect_bottoms(self, node: Node) -> None:
+        propagate_down = node.layer.param.propagate_down
+        for i, name in enumerate(node.layer.param.bottom):
+            self.available.remove(name)
+            node.bottom_names.append(name)
+            node.bottom.append(self.graph.blobs[name])
+            node.needs_backward |= self.needs_backward[name]
+            node.bottom_needs_backward.append(propagate_down[i] if propagate_down else self.needs_backward[name])
+
+    def _connect_tops(self, node: Node) -> None:
+        layer, tops = node.layer, list(node.layer.param.top)
+        if layer.auto_tops:
+            wanted = max(layer.min_tops or 0, layer.exact_tops or 0)
+            tops += [AUTOMATIC] * (wanted - len(tops))
+        for i, name in enumerate(tops):
+            in_place = name != AUTOMATIC and i < len(node.bottom_names) and name == node.bottom_names[i]
+            if in_place:
+                blob = node.bottom[i]
+            else:
+                if name in self.graph.blobs and name != AUTOMATIC:
+                    raise NetError(f'top "{name}" is produced by another layer (or twice by this one) already')
+                blob = Blob((0,), dtype=self.dtype)
+                self.graph.blobs[name] = blob
+                self.graph.blob_names.append(name)
+                self.needs_backward[name] = False
+            node.top_names.append(name)
+            node.top.append(blob)
+            if name != AUTOMATIC:
+                self.available.add(name)
+            if layer.type == "Input":
+                self.graph.inputs.append(name)
+
+    # ---- parameters -----------------------------------------------------------------------------------------------
+
+    def _add_params(self, node: Node) -> None:
+        layer, specs = node.layer, node.layer.param.param
+        if len(specs) > len(layer.blobs):
+            raise NetError(
+                f"expected at most {len(layer.blobs)} param entries (one for each parameter), received {len(specs)}"
+            )
+        layer.param_propagate_down = []
+        for i in range(len(layer.blobs)):
+            spec = specs[i] if i < len(specs) else ParamSpec()
+            layer.param_propagate_down.append(spec.lr_mult != 0)
+            node.needs_backward |= spec.lr_mult != 0
+            self._add_param(node, i, spec)
+
+    def _add_param(self, node: Node, index: int, spec: ParamSpec) -> None:
+        blob, params = node.layer.blobs[index], self.graph.params
+        owner = self.owners.get(spec.name) if spec.name else None
+        if owner is None:
+            if spec.name:
+                self.owners[spec.name] = len(params)
+            learnable = len(self.graph.learnable)
+            self.graph.learnable.append(Learnable(blob))
+        else:
+            share(blob, spec, params[owner])
+            learnable = params[owner].learnable
+        for multiplier in ("lr_mult", "decay_mult"):
+            self._merge(multiplier, spec, learnable, owner)
+        node.param_ids.append(len(params))
+        params.append(Param(blob, node, spec.name or str(index), owner, learnable))
+
+    def _merge(self, name: str, spec: ParamSpec, learnable: int, owner: int | None) -> None:
+        """Owner and sharers may each give a multiplier, but not different ones."""
+        if not spec.HasField(name):
+            return
+        value, before = getattr(spec, name), getattr(self.graph.learnable[learnable], name)
+        if owner is not None and before is not None and before != value:
+            first = self.graph.params[owner].node.name
+            raise NetError(
+                f'param "{spec.name}" has {name} {value:g} here and {before:g} in layer "{first}", which shares it'
+            )
+        setattr(self.graph.learnable[learnable], name, value)
+
+    # ---- gradients ------------------------------------------------------------------------------------------------
+
+    def skip_what_no_loss_needs(self) -> None:
+        """Backward runs only where there is a loss above, and where `propagate_down: false` does not cut it off."""
+        under_loss: set[str] = set()
+        cut_off: set[str] = set()
+        for node in reversed(self.graph.nodes):
+            contributes, skips = False, True
+            for name, weight in zip(node.top_names, node.layer.loss_weights, strict=True):
+                contributes |= weight != 0 or name in under_loss
+                skips &= name in cut_off
+            if node.needs_backward and skips:
+                node.bottom_needs_backward = [False] * len(node.bottom)
+                node.needs_backward = False
+            node.needs_backward &= contributes
+            for i, name in enumerate(node.bottom_names):
+                if contributes:
+                    under_loss.add(name)
+                else:
+                    node.bottom_needs_backward[i] = False
+                if not node.bottom_needs_backward[i]:
+                    cut_off.add(name)
+
+    def force_backward(self) -> None:
+        for node in self.graph.nodes:
+            node.needs_backward = True
+            node.bottom_needs_backward = [
+                needs or node.layer.allow_force_backward(i) for i, needs in enumerate(node.bottom_needs_backward)
+            ]
+            node.layer.param_propagate_down = [True] * len(node.layer.blobs)
+
+
+def set_up(node: Node) -> None:
+    """Runs a layer's own set-up and first reshape, and puts its loss weights into the diffs of its tops."""
+    layer, given = node.layer, node.layer.param.loss_weight
+    layer.check_counts(len(node.bottom), len(node.top))
+    if given and len(given) != len(node.top):
+        raise NetError(
+            f"loss_weight is given once for each top or not at all: expected {len(node.top)}, received {len(given)}"
+        )
+    layer.setup(node.bottom, node.top)
+    layer.reshape(node.bottom, node.top)
+    layer.loss_weights = list(given) or [float(layer.is_loss and i == 0) for i in range(len(node.top))]
+    for blob, weight in zip(node.top, layer.loss_weights, strict=True):
+        if weight:
+            blob.diff[...] = weight
+
+
+def share(blob: Blob, spec: ParamSpec, owner: Param) -> None:
+    """Makes `blob` use the owner's memory, values and gradient."""
+    if spec.share_mode == ParamSpec.PERMISSIVE:
+        if blob.count != owner.blob.count:
+            raise NetError(
+                f'param "{spec.name}" is shared PERMISSIVE and needs as many elements as in its owner, '
+                f'layer "{owner.node.name}": expected {owner.blob}, received {blob}'
+            )
+    elif blob.shape != owner.blob.shape:
+        raise NetError(
+            f'param "{spec.name}" needs the shape that it has in its owner, layer "{owner.node.name}": '
+            f"expected {owner.blob}, received {blob}"
+        )
+    blob.share_data(owner.blob)
+    blob.share_diff(owner.blob)

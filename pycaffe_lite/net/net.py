@@ -1,0 +1,189 @@
+"""Net: a graph of layers that runs forward and backward (Caffe's net.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import glog
+from ..blob import Blob, shape_text
+from ..device import array_module, serial_blas
+from ..errors import NetError, did_you_mean, located
+from ..proto import Source
+from ..proto.caffe_pb2 import NetParameter
+from .build import Learnable, Node, Param, build
+from .filter import filter_net
+from .splits import insert_splits
+
+Callback = Callable[[int], Any]
+
+
+class Net:
+    """The net that `param` describes in the state `param.state` (phase, level, stages).
+
+    `source` is where the text came from, for errors; `dtype` is float32, or float64 where tests check gradients.
+    Raises `NetError` for a net that cannot be built.
+
+    - `nodes`: the layers with their bottoms and tops, in order.
+    - `blobs`: name to Blob, in order of creation. `inputs`, `outputs`: names of blobs; outputs are what nobody consumes.
+    - `params`: every parameter of every layer; `learnable`: those that a solver updates, shared ones once.
+    """
+
+    def __init__(self, param: NetParameter, source: Source | None = None, dtype: Any = np.float32):
+        source = source or Source("")
+        self.name = param.name
+        self.phase = param.state.phase
+        self.debug_info = param.debug_info
+        graph = build(insert_splits(filter_net(param, source), source), source, dtype)
+        self.nodes: list[Node] = graph.nodes
+        self.blobs: dict[str, Blob] = graph.blobs
+        self.blob_names: list[str] = graph.blob_names
+        self.learnable: list[Learnable] = graph.learnable
+        self.all_params: list[Param] = graph.params
+        self.inputs: list[str] = graph.inputs
+        self.outputs: list[str] = graph.outputs
+        self.blob_loss_weights: dict[str, float] = graph.loss_weights
+        self._index = {node.name: i for i, node in reversed(list(enumerate(self.nodes)))}
+        self._before_forward: list[Callback] = []
+        self._after_forward: list[Callback] = []
+        self._before_backward: list[Callback] = []
+        self._after_backward: list[Callback] = []
+        for node in self.nodes:
+            glog.info(_describe(node))
+        glog.info(f"Network initialization done: {self.name or 'net'}, outputs {', '.join(self.outputs) or 'none'}")
+
+    # ---- running --------------------------------------------------------------------------------------------------
+
+    def forward_layers(self, start: int = 0, end: int | None = None) -> float:
+        """Runs the layers from index `start` to index `end` (included; the last by default) and returns their loss:
+        the sum over all tops of loss weight times sum of elements."""
+        loss = 0.0
+        with serial_blas():
+            for i in self._range(start, end):
+                _call(self._before_forward, i)
+                loss += self._forward_layer(self.nodes[i])
+                _call(self._after_forward, i)
+        return loss
+
+    def _forward_layer(self, node: Node) -> float:
+        layer = node.layer
+        with located(node.where):
+            layer.reshape(node.bottom, node.top)
+            layer.forward(node.bottom, node.top)
+        loss = 0.0
+        for blob, weight in zip(node.top, layer.loss_weights, strict=True):
+            if weight:
+                data = blob.data_in
+                loss += float(array_module(data).vdot(data, blob.diff_in))
+        if self.debug_info:
+            self._debug_forward(node)
+        return loss
+
+    def backward_layers(self, start: int | None = None, end: int = 0) -> None:
+        """Runs backward from the layer with index `start` (the last by default) down to index `end` (included)."""
+        with serial_blas():
+            for i in reversed(self._range(end, start)):
+                _call(self._before_backward, i)
+                node = self.nodes[i]
+                if node.needs_backward:
+                    with located(node.where):
+                        node.layer.backward(node.top, node.bottom_needs_backward, node.bottom)
+                    if self.debug_info:
+                        self._debug_backward(node)
+                _call(self._after_backward, i)
+        if self.debug_info:
+            self._debug_all_params()
+
+    def forward_backward(self) -> float:
+        """One forward and one backward pass over the whole net; returns the loss."""
+        loss = self.forward_layers()
+        self.backward_layers()
+        return loss
+
+    def reshape(self) -> None:
+        """Gives all blobs the shapes that follow from the present shapes of the inputs."""
+        for node in self.nodes:
+            with located(node.where):
+                node.layer.reshape(node.bottom, node.top)
+
+    def clear_param_diffs(self) -> None:
+        """Zeroes the gradients of all parameters; backward adds to them."""
+        for learnable in self.learnable:
+            learnable.blob.diff_out[...] = 0
+
+    def close(self) -> None:
+        """Ends background threads and closes databases. The blobs stay readable."""
+        for node in self.nodes:
+            node.layer.close()
+
+    def find(self, name: str) -> Node | None:
+        """The first layer with that name, if there is one."""
+        return self.nodes[self._index[name]] if name in self._index else None
+
+    def layer_index(self, name: str) -> int:
+        """The index of the layer with that name; an unknown one is an error."""
+        if name not in self._index:
+            raise NetError(f'the net has no layer "{name}"{did_you_mean(name, self._index)}')
+        return self._index[name]
+
+    def _range(self, start: int, end: int | None) -> range:
+        last = len(self.nodes) - 1
+        end = last if end is None else end
+        if self.nodes and not (0 <= start <= last and 0 <= end <= last):
+            raise NetError(f"layer indices go from 0 to {last}, received {start} and {end}")
+        return range(start, end + 1)
+
+    # ---- debug_info: the lines that Caffe prints -------------------------------------------------------------------
+
+    def _debug_forward(self, node: Node) -> None:
+        for name, blob in zip(node.top_names, node.top, strict=True):
+            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {_mean_abs(blob.data_in)}")
+        for i in node.param_ids:
+            param = self.all_params[i]
+            glog.info(f"    [Forward] Layer {node.name}, param blob {param.label} data: {_mean_abs(param.blob.data_in)}")
+
+    def _debug_backward(self, node: Node) -> None:
+        for name, blob, needed in zip(node.bottom_names, node.bottom, node.bottom_needs_backward, strict=True):
+            if needed:
+                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {_mean_abs(blob.diff_in)}")
+        for i, needed in zip(node.param_ids, node.layer.param_propagate_down, strict=True):
+            if needed:
+                param = self.all_params[i]
+                glog.info(
+                    f"    [Backward] Layer {node.name}, param blob {param.label} diff: {_mean_abs(param.blob.diff_in)}"
+                )
+
+    def _debug_all_params(self) -> None:
+        data = [learnable.blob.data_in for learnable in self.learnable]
+        diff = [learnable.blob.diff_in for learnable in self.learnable]
+        l1 = ", ".join(f"{sum(float(abs(a).sum()) for a in arrays):g}" for arrays in (data, diff))
+        l2 = ", ".join(f"{sum(float((a * a).sum()) for a in arrays) ** 0.5:g}" for arrays in (data, diff))
+        glog.info(f"    [Backward] All net params (data, diff): L1 norm = ({l1}); L2 norm = ({l2})")
+
+    def debug_update(self) -> None:
+        """Logs data and gradient of every parameter before an update, as Caffe's UpdateDebugInfo."""
+        for param in self.all_params:
+            blob, what = param.blob, f"param {param.label}"
+            if param.owner is not None:
+                what += f" (owned by layer {self.all_params[param.owner].node.name})"
+            diff = _mean_abs(blob.diff_in)
+            glog.info(f"    [Update] Layer {param.node.name}, {what} data: {_mean_abs(blob.data_in)}; diff: {diff}")
+
+
+def _call(callbacks: list[Callback], index: int) -> None:
+    for callback in callbacks:
+        callback(index)
+
+
+def _mean_abs(array: Any) -> str:
+    return f"{float(abs(array).sum()) / max(array.size, 1):g}"
+
+
+def _describe(node: Node) -> str:
+    def side(names: list[str], blobs: list[Blob]) -> str:
+        return ", ".join(f"{name} {shape_text(blob.shape)}" for name, blob in zip(names, blobs, strict=True))
+
+    arrow = " -> ".join(filter(None, (side(node.bottom_names, node.bottom), side(node.top_names, node.top))))
+    return f"Setting up {node.name} ({node.layer.type}): {arrow}"

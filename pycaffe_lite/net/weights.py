@@ -1,0 +1,154 @@
+"""Trained parameters: copied from and written to Caffe's binary and HDF5 models, and shared between nets.
+
+Layers are matched by name. Names that the net does not have are ignored; the number of parameters and their shapes must
+agree. A binary model stores a shared parameter with every layer, an HDF5 model only with its owner.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import h5py
+
+from .. import glog
+from ..blob import MAX_COUNT, Blob, shape_text
+from ..errors import ModelFileError, NetError, located
+from ..files import atomic_write
+from ..proto import model_file
+from ..proto.model_file import LayerBlobs, RawBlob
+from .build import Node
+from .net import Net
+
+
+def copy_from(net: Net, path: str | os.PathLike) -> None:
+    """Copies the parameters of a model file, recognised by content, into the layers with the same names."""
+    with located(os.fspath(path)):
+        if model_file.is_hdf5(path):
+            _copy_from_hdf5(net, path)
+        else:
+            copy_layers(net, model_file.read_layers(path))
+
+
+def copy_layers(net: Net, layers: Iterable[LayerBlobs]) -> None:
+    """Copies the parameters of each layer of a model into the net's layer of that name."""
+    found = 0
+    for source in layers:
+        node = net.find(source.name)
+        if node is None:
+            glog.info(f"Ignoring source layer {source.name}")
+            continue
+        found += 1
+        if len(source.blobs) != len(node.layer.blobs):
+            raise ModelFileError(
+                f'layer "{node.name}" ({node.layer.type}) has {len(node.layer.blobs)} parameters in the net '
+                f"and {len(source.blobs)} in the model"
+            )
+        for i, (target, blob) in enumerate(zip(node.layer.blobs, source.blobs, strict=True)):
+            if not _same_shape(target.shape, blob):
+                raise _wrong_shape(node, i, target, blob.shape)
+            target.data[...] = blob.data.reshape(target.shape)
+            if blob.diff is not None and blob.diff.size == target.count:
+                target.diff[...] = blob.diff.reshape(target.shape)
+    _warn_if_none(net, found)
+
+
+def share_with(net: Net, other: Net) -> None:
+    """Makes the parameters of the layers with equal names the same memory as `other`'s (Net::ShareTrainedLayersWith)."""
+    for source in other.nodes:
+        node = net.find(source.name)
+        if node is None:
+            glog.info(f"Ignoring source layer {source.name}")
+            continue
+        if len(source.layer.blobs) != len(node.layer.blobs):
+            raise NetError(
+                f"expected {len(node.layer.blobs)} parameters, received {len(source.layer.blobs)} from the other net",
+                node.where,
+            )
+        for i, (target, blob) in enumerate(zip(node.layer.blobs, source.layer.blobs, strict=True)):
+            if target.shape != blob.shape:
+                raise NetError(f"parameter {i} is {target} here and {blob} in the other net", node.where)
+            target.share_data(blob)
+
+
+def save(net: Net, path: str | os.PathLike, write_diff: bool = False) -> None:
+    """Writes a binary model: every layer's parameters as Caffe writes them, gradients too with `write_diff`."""
+    model_file.write_message(path, to_message(net, write_diff))
+
+
+def to_message(net: Net, write_diff: bool = False) -> Any:
+    """The net as a raw NetParameter (see `model_file`), with the inserted Split layers, phases and parameters."""
+    message = model_file.raw.NetParameter(name=net.name)
+    for node in net.nodes:
+        layer = message.layer.add()
+        layer.ParseFromString(node.layer.param.SerializeToString())
+        layer.ClearField("blobs")
+        for blob in node.layer.blobs:
+            model_file.encode_blob(layer.blobs.add(), blob.data, blob.diff if write_diff else None)
+    return message
+
+
+def save_hdf5(net: Net, path: str | os.PathLike, write_diff: bool = False) -> None:
+    """Writes an HDF5 model: `/data/<layer>/<i>`, and `/diff/<layer>/<i>` with `write_diff`; shared parameters once."""
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        groups = [file.create_group("data")] + ([file.create_group("diff")] if write_diff else [])
+        for node in net.nodes:
+            for group in groups:
+                layer = group.require_group(node.name)
+                for i, param_id in enumerate(node.param_ids):
+                    param = net.all_params[param_id]
+                    if param.owner is None:
+                        layer[str(i)] = param.blob.data if group is groups[0] else param.blob.diff
+
+
+def _copy_from_hdf5(net: Net, path: str | os.PathLike) -> None:
+    try:
+        with h5py.File(path, "r") as file:
+            data = file.get("data")
+            if not isinstance(data, h5py.Group):
+                raise ModelFileError('an HDF5 file, but not a model: it has no group "data"')
+            _warn_if_none(net, sum(_copy_group(net, node, data.get(node.name)) for node in net.nodes))
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"a damaged HDF5 file: {error}") from error
+
+
+def _copy_group(net: Net, node: Node, group: Any) -> bool:
+    """Copies one layer's data sets. A shared parameter that is missing comes with its owner."""
+    if not isinstance(group, h5py.Group):
+        return False
+    stored = [name for name, item in group.items() if isinstance(item, h5py.Dataset)]
+    if len(stored) > len(node.layer.blobs):
+        raise ModelFileError(f'layer "{node.name}" has {len(node.layer.blobs)} parameters, the model {len(stored)}')
+    for i, param_id in enumerate(node.param_ids):
+        dataset = group.get(str(i))
+        param = net.all_params[param_id]
+        if dataset is None:
+            if param.owner is None:
+                raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model lacks')
+            continue
+        if dataset.shape != param.blob.shape or dataset.size > MAX_COUNT:
+            raise _wrong_shape(node, i, param.blob, dataset.shape)
+        param.blob.data[...] = dataset[()]
+    return True
+
+
+def _same_shape(shape: tuple[int, ...], blob: RawBlob) -> bool:
+    """Old models store four dimensions; they fit a shape of fewer axes that is filled up with ones in front."""
+    if blob.legacy:
+        return len(shape) <= 4 and (1,) * (4 - len(shape)) + shape == blob.shape
+    return shape == blob.shape
+
+
+def _wrong_shape(node: Node, index: int, target: Blob, received: tuple[int, ...]) -> ModelFileError:
+    return ModelFileError(
+        f'layer "{node.name}" ({node.layer.type}): parameter {index} is {target} in the net '
+        f"and {shape_text(received)} in the model; to learn this layer anew give it another name"
+    )
+
+
+def _warn_if_none(net: Net, found: int) -> None:
+    if not found:
+        glog.warning(f"none of the model's layers has a name that occurs in the net {net.name}: nothing was copied")

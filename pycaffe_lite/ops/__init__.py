@@ -1,0 +1,1 @@
+"""Kernels that two or more layer types use."""

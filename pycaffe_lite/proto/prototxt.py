@@ -1,0 +1,442 @@
+"""Prototxt: protobuf's text format, read with the file, the line and the layer of every error.
+
+`google.protobuf.text_format` would read the same text, but it does not say which layer an error is in, and it forgets the
+lines: an error found later, when the net is built, could not name one. The grammar is that of C++ protobuf (`TextFormat`
+and `io::Tokenizer`) for proto2 messages, which is what Caffe reads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from google.protobuf import descriptor_pb2, text_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor
+from google.protobuf.message import Message
+
+from ..errors import PrototxtError, did_you_mean
+from .caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V0LayerParameter, V1LayerParameter
+from .upgrade import V1_TYPES
+
+MAX_DEPTH = 100  # messages inside messages: the default of C++ protobuf
+_SHOWN = 60  # characters of a token in an error message
+
+# Some alternative always matches, so blanks and comments are never gone over twice and reading takes linear time. A `number`
+# is any run that begins like one; `other` is a brace, a separator, or the beginning of an error.
+_TOKEN = re.compile(
+    r"""[ \t\n\v\f\r]* (?: \#[^\n]* [ \t\n\v\f\r]* )*
+    (?: (?P<name> [A-Za-z_][A-Za-z0-9_]* )
+      | (?P<number> \.?[0-9] (?: [eE][+-] | [A-Za-z0-9_.] )* )
+      | (?P<string> "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' )
+      | (?P<end> \Z )
+      | (?P<other> [\s\S] )
+    )""",
+    re.VERBOSE,
+)
+_INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_FLOAT = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
+_NOT_FINITE = {"inf": "inf", "inff": "inf", "infinity": "inf", "nan": "nan", "nanf": "nan"}
+_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
+_CLOSING = {"{": "}", "<": ">"}
+_ESCAPE = re.compile(
+    rb"""\\ (?: (?P<octal> [0-7]{1,3} )
+      | [xX] (?P<hex> [0-9a-fA-F]{1,2} )
+      | u (?P<head> [dD][89abAB][0-9a-fA-F]{2} ) \\u (?P<trail> [dD][c-fC-F][0-9a-fA-F]{2} )
+      | (?: u (?P<u4> [0-9a-fA-F]{4} ) | U (?P<u8> 00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4} ) )
+      | (?P<letter> [abfnrtv\\?'"] )
+      | [\s\S] )""",
+    re.VERBOSE,
+)
+_LETTERS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+_Proto = descriptor_pb2.FieldDescriptorProto
+_INT32, _INT64, _UINT32, _UINT64 = (-(2**31), 2**31 - 1), (-(2**63), 2**63 - 1), (0, 2**32 - 1), (0, 2**64 - 1)
+_RANGES: dict[int, tuple[int, int]] = {
+    _Proto.TYPE_INT32: _INT32,
+    _Proto.TYPE_SINT32: _INT32,
+    _Proto.TYPE_SFIXED32: _INT32,
+    _Proto.TYPE_INT64: _INT64,
+    _Proto.TYPE_SINT64: _INT64,
+    _Proto.TYPE_SFIXED64: _INT64,
+    _Proto.TYPE_UINT32: _UINT32,
+    _Proto.TYPE_FIXED32: _UINT32,
+    _Proto.TYPE_UINT64: _UINT64,
+    _Proto.TYPE_FIXED64: _UINT64,
+}
+
+
+@dataclass
+class Source:
+    """Where a message came from. `name`: the file, as the user wrote it, or empty where there is none."""
+
+    name: str = ""
+    _layers: dict[str, list[tuple[list[str], int]]] = field(default_factory=dict)
+
+    def where(self, layer: Any = None) -> str:
+        """`net.prototxt:41: layer "ip2" (InnerProduct)`: the place of a layer, for an error; without a layer, the file.
+
+        `layer` is a LayerParameter or anything with `name`, `type` and `top`. The line is that of the `layer` keyword. Where
+        a name occurs more than once (in TRAIN and in TEST), the layer with the same tops is meant, else the first.
+        """
+        if layer is None or not self.name:
+            return self.name if layer is None else _label(layer)
+        lines = self._layers.get(_named_part(layer).name, [])
+        same_tops = [line for tops, line in lines if tops == list(layer.top)]
+        line = next((f":{line}" for line in same_tops or [line for _, line in lines]), "")
+        return f"{self.name}{line}: {_label(layer)}"
+
+    def _add(self, layer: LayerParameter | V1LayerParameter, line: int) -> None:
+        self._layers.setdefault(_named_part(layer).name, []).append((list(layer.top), line))
+
+
+def parse(text: str | bytes, message: Message, name: str = "") -> Source:
+    """Reads prototxt text into an empty message. `name` is the file name for errors.
+
+    Raises PrototxtError for what C++ protobuf would refuse; only a byte order mark is skipped here.
+    Comments may be in any encoding, strings are in UTF-8.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise PrototxtError("this text is in UTF-16, it must be saved as UTF-8", name)
+    if b"\0" in data:
+        raise PrototxtError("this is no prototxt but a binary file (a .caffemodel?)", name)
+    return _Parser(data.decode("utf-8-sig", "surrogateescape"), name).parse(message)
+
+
+def read(path: str | os.PathLike, message: Message) -> Source:
+    """Reads a prototxt file into an empty message. Raises PrototxtError, also for a file that cannot be read."""
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise PrototxtError(f"cannot read this file: {getattr(error, 'strerror', None) or error}", str(path)) from error
+    return parse(data, message, str(path))
+
+
+def to_text(message: Message) -> str:
+    """The message as prototxt: a field on each line, two blanks of indentation for each level."""
+    return text_format.MessageToString(message)
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    type: int  # one of FieldDescriptorProto.TYPE_...
+    repeated: bool
+    required: bool
+    message_type: Descriptor | None
+    enum_type: EnumDescriptor | None
+
+
+@cache
+def _fields(descriptor: Descriptor) -> dict[str, _Field]:
+    # Labels come from the descriptor's proto, because protobuf's runtimes disagree on the descriptor's own attribute.
+    proto = descriptor_pb2.DescriptorProto()
+    descriptor.CopyToProto(proto)
+    labels = {item.name: item.label for item in proto.field}
+    return {
+        item.name: _Field(
+            name=item.name,
+            type=item.type,
+            repeated=labels[item.name] == _Proto.LABEL_REPEATED,
+            required=labels[item.name] == _Proto.LABEL_REQUIRED,
+            message_type=item.message_type,
+            enum_type=item.enum_type,
+        )
+        for item in descriptor.fields
+    }
+
+
+class _Parser:
+    """Recursive descent with one token ahead, which `kind`, `token`, `start` and `end` describe."""
+
+    def __init__(self, text: str, name: str):
+        self.text = text
+        self.source = Source(name)
+        self.newlines = [match.start() for match in re.finditer("\n", text)]
+        self.open: list[tuple[Message, int]] = []  # the messages around the token, each with the offset of its brace
+        self.token, self.end = "", 0
+        self.advance()
+
+    def parse(self, message: Message) -> Source:
+        self.open.append((message, 0))
+        self.body(message, close="")
+        return self.source
+
+    def advance(self) -> str:
+        """Steps over the token and returns it."""
+        last = self.token
+        match = cast("re.Match[str]", _TOKEN.match(self.text, self.end))
+        self.kind = cast(str, match.lastgroup)
+        self.token = match[self.kind]
+        self.start, self.end = match.span(self.kind)
+        return last
+
+    def line(self, offset: int) -> int:
+        return bisect_left(self.newlines, offset) + 1
+
+    # Messages and fields
+
+    def body(self, message: Message, close: str) -> None:
+        """All fields of a message, up to the token that closes it (nothing closes the outermost: the text ends)."""
+        fields = _fields(message.DESCRIPTOR)
+        while self.token != close:
+            if self.kind != "name":
+                self.fail_at_field(message, close)
+            item = fields.get(self.token)
+            if item is None:
+                self.fail_at_unknown_field(message)
+            if not item.repeated and message.HasField(item.name):
+                self.fail(f'{message.DESCRIPTOR.name} takes one "{item.name}", this is the second')
+            self.field(message, item)
+            if self.token in (",", ";"):
+                self.advance()
+        for item in fields.values():
+            if item.required and not message.HasField(item.name):
+                self.fail(f'{message.DESCRIPTOR.name} needs the field "{item.name}"', self.open[-1][1])
+
+    def field(self, message: Message, item: _Field) -> None:
+        """A field's name, perhaps a colon, and a value or a list of values."""
+        start = self.start
+        self.advance()
+        if self.token == ":":
+            self.advance()
+        elif item.message_type is None:
+            self.fail_at_token(f'":" after "{item.name}"')
+        if self.token != "[":
+            return self.value(message, item, start)
+        if not item.repeated:
+            self.fail(f'"{item.name}" takes one value, not a list in [ ]')
+        self.advance()
+        if self.token != "]":
+            self.value(message, item, start)
+        while self.token != "]":
+            if self.token != ",":
+                self.fail_at_token(f'"," or "]" in the list of "{item.name}"')
+            self.advance()
+            self.value(message, item, start)
+        self.advance()
+
+    def value(self, message: Message, item: _Field, start: int) -> None:
+        if item.message_type is not None:
+            self.message(message, item, start)
+        elif item.repeated:
+            getattr(message, item.name).append(self.scalar(item))
+        else:
+            setattr(message, item.name, self.scalar(item))
+
+    def message(self, parent: Message, item: _Field, start: int) -> None:
+        """A message in braces. The name of its field stands at `start`: that is its line for `Source`."""
+        close = _CLOSING.get(self.token)
+        if close is None:
+            self.fail_at_value(item, "a message in { }")
+        if len(self.open) > MAX_DEPTH:
+            self.fail(f"more than {MAX_DEPTH} messages inside one another")
+        child = getattr(parent, item.name)
+        if item.repeated:
+            child = child.add()
+        else:
+            child.SetInParent()
+        self.open.append((child, self.start))
+        self.advance()
+        self.body(child, close)
+        self.open.pop()
+        self.advance()
+        if isinstance(child, (LayerParameter, V1LayerParameter)):
+            self.source._add(child, self.line(start))
+
+    # Scalars
+
+    def scalar(self, item: _Field) -> Any:
+        if item.type in _RANGES:
+            return self.integer(item, *_RANGES[item.type])
+        if item.type in (_Proto.TYPE_FLOAT, _Proto.TYPE_DOUBLE):
+            return self.number(item)
+        if item.type == _Proto.TYPE_BOOL:
+            return self.bool(item)
+        if item.enum_type is not None:
+            return self.enum(item, item.enum_type)
+        return self.string(item)
+
+    def sign(self) -> str:
+        return self.advance() if self.token == "-" else ""
+
+    def integer(self, item: _Field, low: int, high: int) -> int:
+        sign = self.sign()
+        value = _to_integer(sign, self.token)
+        if value is None or not low <= value <= high or (sign and low == 0):
+            self.fail_at_value(item, f"a whole number from {low} to {high}", sign)
+        self.advance()
+        return value
+
+    def number(self, item: _Field) -> float:
+        sign = self.sign()
+        text = self.token.lower()
+        if text not in _NOT_FINITE and not _FLOAT.fullmatch(text):
+            self.fail_at_value(item, "a number", sign)
+        self.advance()
+        return float(sign + _NOT_FINITE.get(text, text.rstrip("f")))
+
+    def bool(self, item: _Field) -> bool:
+        value = _BOOLS.get(self.token, _to_integer("", self.token))
+        if value not in (0, 1):
+            self.fail_at_value(item, "true or false")
+        self.advance()
+        return value == 1
+
+    def enum(self, item: _Field, enum_type: EnumDescriptor) -> int:
+        if self.token in enum_type.values_by_name:
+            return enum_type.values_by_name[self.advance()].number
+        sign = self.sign()
+        value = _to_integer(sign, self.token)
+        if value is None or value not in enum_type.values_by_number:
+            names = list(enum_type.values_by_name)
+            known = ", ".join(names) if len(names) < 10 else f"the names of {enum_type.name}"
+            unquoted = self.token.strip("\"'")
+            hint = (
+                f" (write {unquoted} without quotes)"
+                if unquoted in names
+                else did_you_mean(unquoted[:_SHOWN].upper(), names)
+            )
+            self.fail_at_value(item, f"one of {known}", sign, hint)
+        self.advance()
+        return value
+
+    def string(self, item: _Field) -> str | bytes:
+        """One or more strings in quotes, joined."""
+        if self.kind != "string":
+            self.fail_at_value(item, "a string in quotes")
+        start, parts = self.start, []
+        while self.kind == "string":
+            parts.append(self.unescaped())
+            self.advance()
+        value = b"".join(parts)
+        if item.type == _Proto.TYPE_BYTES:
+            return value
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            self.fail(f'the string of "{item.name}" is not in UTF-8', start)
+
+    def unescaped(self) -> bytes:
+        raw = self.token[1:-1].encode("utf-8", "surrogateescape")
+        if b"\\" not in raw:
+            return raw
+        try:
+            return _ESCAPE.sub(_escaped, raw)
+        except ValueError as error:
+            self.fail(f"a string cannot contain {error} (a backslash itself is written as two)")
+
+    # Errors
+
+    def fail(self, message: str, offset: int | None = None) -> NoReturn:
+        line = self.line(self.start if offset is None else offset)
+        place = f"{self.source.name}:{line}" if self.source.name else f"line {line}"
+        layers = [_named_part(item) for item, _ in self.open if isinstance(item, _LAYERS)]
+        if layers and layers[-1].name:
+            place += f": {_label(layers[-1])}"
+        raise PrototxtError(message, place)
+
+    def fail_at_token(self, expected: str, sign: str = "", hint: str = "") -> NoReturn:
+        if self.token in ("'", '"'):
+            self.fail("this string has no closing quote on its line")
+        self.fail(f"expected {expected}, got {sign}{self.seen()}{hint}")
+
+    def fail_at_value(self, item: _Field, expected: str, sign: str = "", hint: str = "") -> NoReturn:
+        self.fail_at_token(f'{expected} for "{item.name}"', sign, self.hint_for_old_form(item) or hint)
+
+    def fail_at_field(self, message: Message, close: str) -> NoReturn:
+        offset = self.open[-1][1]
+        if self.kind == "end":
+            self.fail(f'the "{self.text[offset]}" here is never closed', offset)
+        if self.token in ("}", ">") and not close:
+            self.fail(f'there is no open "{{" or "<" for this "{self.token}"')
+        end = f' or "{close}" to close the "{self.text[offset]}" of line {self.line(offset)}' if close else ""
+        self.fail_at_token(f"a field of {message.DESCRIPTOR.name}{end}")
+
+    def fail_at_unknown_field(self, message: Message) -> NoReturn:
+        old, new = _fields(V1LayerParameter.DESCRIPTOR), _fields(LayerParameter.DESCRIPTOR)
+        if any(self.token in _fields(item.DESCRIPTOR) for item, _ in self.open[:-1]):
+            hint = f' (is a "}}" missing for the "{{" of line {self.line(self.open[-1][1])}?)'
+        elif isinstance(message, SolverParameter) and self.token in _fields(NetParameter.DESCRIPTOR):
+            hint = " (this looks like a net, not a solver)"
+        elif isinstance(message, NetParameter) and self.token in _fields(SolverParameter.DESCRIPTOR):
+            hint = " (this looks like a solver, not a net)"
+        elif isinstance(message, LayerParameter) and self.token in old:
+            hint = ' (it belongs to the old "layers"; a "layer" has param { lr_mult decay_mult share_mode })'
+        elif isinstance(message, V1LayerParameter) and self.token in new:
+            hint = ' (it belongs to "layer", not to the old "layers")'
+        else:
+            hint = did_you_mean(self.token[:_SHOWN], _fields(message.DESCRIPTOR))
+        self.fail(f'{message.DESCRIPTOR.name} has no field "{self.token[:_SHOWN]}"{hint}')
+
+    def hint_for_old_form(self, item: _Field) -> str:
+        """What to write instead where a value has the form of the other of `layer` and `layers`."""
+        message = self.open[-1][0]
+        modern = {new: old for old, new in V1_TYPES.items()}
+        if isinstance(message, LayerParameter) and item.name == "type" and self.token in V1_TYPES:
+            return f' (in a "layer" it is type: "{V1_TYPES[self.token]}", without quotes it belongs to the old "layers")'
+        if isinstance(message, V1LayerParameter) and item.name == "type" and self.token[1:-1] in modern:
+            return f' (in the old "layers" it is type: {modern[self.token[1:-1]]}, in quotes it belongs to "layer")'
+        if isinstance(message, LayerParameter) and item.name == "param" and self.kind == "string":
+            return f' (in a "layer" it is param {{ name: {self.token} }})'
+        return ""
+
+    def seen(self) -> str:
+        """The token, as an error shows it."""
+        if self.kind == "end":
+            return "the end of the file"
+        if self.kind == "other" and not self.token.isprintable():
+            code = ord(self.token)
+            return f"the byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"the character U+{code:04X}"
+        text = self.token if len(self.token) <= _SHOWN else self.token[:_SHOWN] + "..."
+        if self.kind == "string":
+            return "the string " + text.encode("utf-8", "replace").decode()
+        return text if self.kind in ("name", "number") else f'"{text}"'
+
+
+def _to_integer(sign: str, text: str) -> int | None:
+    if not _INTEGER.fullmatch(text):
+        return None
+    base = 10 if text == "0" or text[0] != "0" else 16 if text[1] in "xX" else 8
+    # Python takes quadratic time for long decimal numbers. These are beyond every range, whatever their value.
+    digits = text if len(text) < 25 or base != 10 else "9" * 25
+    return int(sign + digits, base)
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    """What an escape sequence stands for. Raises ValueError with the text of one that does not exist."""
+    found = {name: value for name, value in match.groupdict().items() if value is not None}
+    if "octal" in found:
+        return bytes([int(found["octal"], 8) & 0xFF])
+    if "hex" in found:
+        return bytes([int(found["hex"], 16)])
+    if "letter" in found:
+        return _LETTERS.get(found["letter"], found["letter"])
+    if "head" in found:  # two halves of a character beyond U+FFFF, as in UTF-16
+        code = 0x10000 + ((int(found["head"], 16) - 0xD800) << 10) + int(found["trail"], 16) - 0xDC00
+    elif found:
+        code = int(found.get("u4") or found["u8"], 16)
+    else:
+        raise ValueError(match[0].decode("utf-8", "replace"))
+    return chr(code).encode("utf-8", "surrogatepass")
+
+
+_LAYERS = (LayerParameter, V1LayerParameter, V0LayerParameter)
+
+
+def _named_part(layer: Any) -> Any:
+    """The message with the layer's name and type: in the V0 format that is a message inside the one with the tops."""
+    return layer.layer if isinstance(layer, V1LayerParameter) and layer.HasField("layer") else layer
+
+
+def _label(layer: Any) -> str:
+    layer = _named_part(layer)
+    kind = layer.type
+    if isinstance(layer, V1LayerParameter):
+        kind = V1LayerParameter.LayerType.Name(layer.type) if layer.HasField("type") else ""
+    return f'layer "{layer.name}" ({kind})' if kind else f'layer "{layer.name}"'

@@ -1,0 +1,58 @@
+"""Learning-rate policies: the rate of an iteration (Caffe's SGDSolver::GetLearningRate)."""
+
+from __future__ import annotations
+
+import math
+
+from .. import glog
+from ..errors import SolverError, did_you_mean
+from ..proto.caffe_pb2 import SolverParameter
+
+POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+_NEED_GAMMA = ("step", "exp", "inv", "multistep", "sigmoid")
+_NEED_STEPSIZE = ("step", "sigmoid")
+
+
+def check(param: SolverParameter) -> None:
+    """Raises `SolverError` where the policy is unknown or lacks what it needs."""
+    policy = param.lr_policy
+    if policy not in POLICIES:
+        what = f'unknown lr_policy "{policy}"{did_you_mean(policy, POLICIES)}' if policy else "lr_policy is not set"
+        raise SolverError(f"{what}; there are {', '.join(POLICIES)}")
+    if policy in _NEED_GAMMA and param.gamma < 0:
+        raise SolverError(f'lr_policy "{policy}" needs gamma >= 0, received {param.gamma:g}')
+    if policy in _NEED_STEPSIZE and param.stepsize <= 0:
+        raise SolverError(f'lr_policy "{policy}" needs stepsize > 0, received {param.stepsize}')
+    if policy == "poly" and param.max_iter <= 0:
+        raise SolverError('lr_policy "poly" needs max_iter > 0')
+
+
+def learning_rate(param: SolverParameter, iteration: int, current_step: int) -> tuple[float, int]:
+    """The rate of `iteration`, and the number of steps taken so far, which `step` and `multistep` count.
+
+    fixed: base_lr. step: base_lr gamma^floor(i / stepsize). exp: base_lr gamma^i. inv: base_lr (1 + gamma i)^-power.
+    multistep: base_lr gamma^(number of stepvalues passed). poly: base_lr (1 - i / max_iter)^power.
+    sigmoid: base_lr / (1 + e^(-gamma (i - stepsize))).
+    """
+    policy, base, gamma = param.lr_policy, param.base_lr, param.gamma
+    if policy == "step":
+        current_step = iteration // param.stepsize
+    elif policy == "multistep" and current_step < len(param.stepvalue) and iteration >= param.stepvalue[current_step]:
+        current_step += 1
+        glog.info(f"MultiStep Status: Iteration {iteration}, step = {current_step}")
+    if policy in ("step", "multistep"):
+        return base * gamma**current_step, current_step
+    if policy == "exp":
+        return base * gamma**iteration, current_step
+    if policy == "inv":
+        return base * (1 + gamma * iteration) ** -param.power, current_step
+    if policy == "poly":
+        # real Caffe gives NaN beyond max_iter; a run that goes on there learns nothing more
+        return base * max(0.0, 1 - iteration / param.max_iter) ** param.power, current_step
+    if policy == "sigmoid":
+        return base * _sigmoid(gamma * (iteration - param.stepsize)), current_step
+    return base, current_step
+
+
+def _sigmoid(x: float) -> float:
+    return 0.5 * (1 + math.tanh(0.5 * x))
