@@ -53,9 +53,14 @@ __all__ = [
 ]
 
 
+_MODULES = ("draw", "io", "proto")  # `import pycaffe_lite as caffe; caffe.io.datum_to_array(...)` works in pycaffe
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import h5py
 
 from .errors import CaffeError, ModelFileError
 
@@ -15,7 +18,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a hidden path beside `path` to write to, and puts the file in the place of `path` if the block succeeds.
 
         with atomic_write("lenet.caffemodel") as temporary:
-            temporary.write_bytes(payload)          # open(), h5py.File() and PIL do as well
+            temporary.write_bytes(payload)          # open() and PIL do as well
 
     After any error the old file, if there was one, is as before, and the hidden one is gone. A link keeps pointing to its
     file, which is replaced. Raises `ModelFileError`, which names `path`, where the system refuses: no such folder, no
@@ -30,7 +33,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, target)
     except CaffeError:
         raise
-    except (OSError, RuntimeError) as error:  # h5py reports a full disk as a RuntimeError.
+    except OSError as error:
         reason = getattr(error, "strerror", None) or error
         raise ModelFileError(f"cannot be written: {reason}", where=os.fspath(path)) from error
     finally:
@@ -38,6 +41,19 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
     with suppress(OSError):  # Some systems cannot sync a folder; the file itself is safe by now.
         _sync(target.parent)
+
+
+@contextmanager
+def new_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Yields an HDF5 file to fill, which takes the place of `path` if the block succeeds; see `atomic_write`.
+
+    It is made in memory: the HDF5 library does not survive a disk that fills up under it.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        yield file
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
 
 
 def _check_target(path: str | os.PathLike, target: Path) -> None:

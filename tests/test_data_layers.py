@@ -505,15 +505,14 @@ def test_hdf5_missing_files(hdf5, tmp_path):
 )
 def test_hdf5_data_sets_that_do_not_fit(hdf5, arrays, words):
     hdf5(arrays)
-    with pytest.raises(DataError, match=words) as caught:
+    with pytest.raises(DataError, match="0[.]h5: .*" + words):
         hdf5_layer()
-    assert caught.value.where == "0.h5"
 
 
 def test_hdf5_rows_of_another_shape_in_a_later_file(hdf5):
     hdf5({"data": np.zeros((4, 2))}, {"data": np.zeros((4, 3))})
     reader = hdf5_layer("data")
-    with pytest.raises(DataError, match=r"1.h5: expected rows of 2 \(2\).*received 3 \(3\)"):
+    with pytest.raises(DataError, match=r'1.h5: expected rows of data set "data" to be 2 \(2\).*received 3 \(3\)'):
         reader.next()
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import itertools
 import json
 import os
 import shutil
@@ -155,7 +156,7 @@ def test_exclude_rules_and_rules_without_a_phase():
     assert names(text, caffe_pb2.TRAIN)[0] == ["[a]", "a", "[b]", "b", "[c]", "c"]
     assert names(text, caffe_pb2.TEST)[0] == ["[b]", "b", "[c]", "c"]
     both = net('layer { name: "a" type: "X" include { phase: TEST } exclude { phase: TRAIN } }')
-    with pytest.raises(NetError, match='"a".*not both'):
+    with pytest.raises(NetError, match=r'"a".*not both'):
         draw._graph(both, caffe_pb2.TEST)
 
 
@@ -185,7 +186,7 @@ def test_layers_in_place_belong_to_their_blob_and_never_close_a_circle():
 def arranged(edges, breadths):
     layout = _net_picture._arrange(len(breadths), edges, breadths)
     for members in layout.order:
-        for i, j in zip(members, members[1:], strict=False):
+        for i, j in itertools.pairwise(members):
             assert layout.cross[j] - layout.cross[i] >= (layout.size[i] + layout.size[j]) / 2
     return layout
 
@@ -234,18 +235,16 @@ def test_a_hopeless_tangle_is_refused(monkeypatch):
 @pytest.mark.usefixtures("no_dot")
 @pytest.mark.parametrize("rankdir", ["LR", "RL", "TB", "BT"])
 def test_without_dot_there_is_a_picture_that_runs_the_right_way(rankdir):
-    picture = image(draw.draw_net(net(), rankdir))
-    height, width, _ = picture.shape
-    assert (width > height) == (rankdir in ("LR", "RL"))
-    # The data layer is blue, the inner products are violet: blue stands before violet.
-    red, green, blue = (picture[..., c].astype(int) for c in range(3))
-    axis = 1 if width > height else 0
-    layers = [np.nonzero((blue > green + 20) & (red < green - 10)), np.nonzero((blue > 230) & (red > green + 40))]
-    first, violet = layers[0][axis].min(), layers[1][axis].mean()
-    last = layers[0][axis].max()
-    assert (violet - first > 0) and (last - violet > 0)
-    data_is_first = picture.shape[axis] * 0.1 > first
-    assert data_is_first or rankdir == "TB"
+    conv = 'layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" }'
+    pool = 'layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" }'
+    ip = 'layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip" }'
+    picture = image(draw.draw_net(net(conv + pool + ip), rankdir)).astype(int)
+    red, green, blue = (picture[..., channel] for channel in range(3))
+    axis = 1 if rankdir in ("LR", "RL") else 0
+    conv_at = np.nonzero((red - green > 60) & (abs(green - blue) < 20))[axis].mean()
+    ip_at = np.nonzero((red - green > 60) & (blue - green > 60))[axis].mean()
+    assert (conv_at < ip_at) == (rankdir in ("LR", "TB"))
+    assert abs(conv_at - ip_at) > picture.shape[axis] / 4
 
 
 @pytest.mark.usefixtures("no_dot")

@@ -65,9 +65,10 @@ class _Queue(Generic[Batch]):
             raise DataError("data cannot be read on after a fork, which leaves threads behind: build the net in the child")
         with self.changed:
             if self.thread is None and not self.closed:
-                self.thread = threading.Thread(target=self.fill, name="pycaffe_lite prefetch", daemon=True)
-                self.thread.start()
-            self.changed.wait_for(lambda: self.batches or self.error or self.closed)
+                thread = threading.Thread(target=self.fill, name="pycaffe_lite prefetch", daemon=True)
+                thread.start()
+                self.thread = thread
+            self.changed.wait_for(lambda: self.batches or self.error is not None or self.closed)
             if self.closed:
                 raise DataError("data cannot be read: the reader was closed")
             if self.batches:

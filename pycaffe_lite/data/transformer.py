@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..errors import DataError, NetError, located
+from ..errors import DataError, ModelFileError, NetError
 from ..proto.caffe_pb2 import TRAIN, TransformationParameter
 from ..proto.model_file import decode_blob, read_message
 
@@ -92,12 +92,13 @@ class Transformer:
 
 def _read_mean(path: str) -> np.ndarray:
     """The image C x H x W of a BlobProto file, float32."""
-    blob = decode_blob(read_message(path, "BlobProto"))
-    shape = blob.shape
-    if len(shape) < 3 or any(length != 1 for length in shape[:-3]):
-        with located(path):
-            raise DataError(f"expected one mean image of channels x height x width, received a blob of {_by(shape)}")
-    return blob.data.astype(np.float32).reshape(shape[-3:])
+    try:
+        blob = decode_blob(read_message(path, "BlobProto"))
+    except ModelFileError as error:
+        raise ModelFileError(f"mean_file {error}") from error
+    if len(blob.shape) < 3 or any(length != 1 for length in blob.shape[:-3]):
+        raise ModelFileError(f"mean_file {path}: expected one image, 1 x C x H x W, received a blob of {_by(blob.shape)}")
+    return blob.data.astype(np.float32).reshape(blob.shape[-3:])
 
 
 def _by(shape: tuple[int, ...]) -> str:

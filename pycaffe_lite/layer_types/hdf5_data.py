@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from ..blob import MAX_COUNT, shape_text
-from ..errors import DataError, NetError, did_you_mean, located
+from ..errors import DataError, NetError, did_you_mean
 from ..layer import Blobs, Layer, register
 from ..proto.caffe_pb2 import HDF5DataParameter
 
@@ -41,6 +41,7 @@ class HDF5Data(Layer):
         self._batch_size = param.batch_size
         self._shuffle = param.shuffle
         self._files = read_list(param.source)
+        self._arrays: list[np.ndarray] = []
         self._start_round()
         self._open()
 
@@ -72,17 +73,17 @@ class HDF5Data(Layer):
         self._file += 1
         if self._file == len(self._files):
             self._start_round()
-        row_shapes = [array.shape[1:] for array in self._arrays]
         self._open()
-        for name, expected, array in zip(self.param.top, row_shapes, self._arrays, strict=True):
-            if array.shape[1:] != expected:
-                raise DataError(
-                    f'{self._files[self._file]}: expected rows of {shape_text(expected)} in data set "{name}", '
-                    f"as in the file before, received {shape_text(array.shape[1:])}"
-                )
 
     def _open(self) -> None:
-        self._arrays = load(self._files[self._file], self.param.top, self.dtype)
+        path = self._files[self._file]
+        arrays = load(path, self.param.top, self.dtype)
+        for name, before, array in zip(self.param.top, self._arrays or arrays, arrays, strict=True):
+            expected, received = before.shape[1:], array.shape[1:]
+            if received != expected:
+                shapes = f"{shape_text(expected)} as in the file before, received {shape_text(received)}"
+                raise DataError(f'{path}: expected rows of data set "{name}" to be {shapes}')
+        self._arrays = arrays
         self._start_rows()
 
     def _start_rows(self) -> None:
@@ -119,22 +120,21 @@ def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
     """The data sets with these names, of equally many rows, as arrays of `dtype`. Raises `DataError`."""
     if not os.path.isfile(path):
         raise DataError(f"there is no HDF5 file {_missing(path)}")
-    with located(path):
-        try:
-            with h5py.File(path, "r") as file:
-                arrays = [_read(file, name, dtype) for name in names]
-        except DataError:
-            raise
-        except MemoryError:
-            raise DataError("does not fit into memory; split it into several files") from None
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # h5py has no errors of its own
-            raise DataError(f"is damaged or no HDF5 file ({error})") from error
-        rows = {name: len(array) for name, array in zip(names, arrays, strict=True)}
-        if len(set(rows.values())) > 1:
-            counts = ", ".join(f'{count} in "{name}"' for name, count in rows.items())
-            raise DataError(f"expected data sets of equally many rows, received {counts}")
-        if not len(arrays[0]):
-            raise DataError("expected at least one row, received none")
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = [_read(file, name, dtype) for name in names]
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into memory; split it into several files") from None
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # h5py has no errors of its own
+        raise DataError(f"{path}: is damaged or no HDF5 file ({error})") from error
+    rows = {name: len(array) for name, array in zip(names, arrays, strict=True)}
+    if len(set(rows.values())) > 1:
+        counts = ", ".join(f'{count} in "{name}"' for name, count in rows.items())
+        raise DataError(f"{path}: expected data sets of equally many rows, received {counts}")
+    if not len(arrays[0]):
+        raise DataError(f"{path}: expected at least one row, received none")
     return arrays
 
 

@@ -15,7 +15,7 @@ import h5py
 from .. import glog
 from ..blob import MAX_COUNT, Blob, shape_text
 from ..errors import ModelFileError, NetError, located
-from ..files import atomic_write
+from ..files import new_hdf5
 from ..proto import model_file
 from ..proto.model_file import LayerBlobs, RawBlob
 from .build import Node
@@ -91,7 +91,7 @@ def to_message(net: Net, write_diff: bool = False) -> Any:
 
 def save_hdf5(net: Net, path: str | os.PathLike, write_diff: bool = False) -> None:
     """Writes an HDF5 model: `/data/<layer>/<i>`, and `/diff/<layer>/<i>` with `write_diff`; shared parameters once."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         groups = [file.create_group("data")] + ([file.create_group("diff")] if write_diff else [])
         for node in net.nodes:
             for group in groups:

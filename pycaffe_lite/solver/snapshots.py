@@ -11,7 +11,7 @@ import numpy as np
 
 from ..blob import MAX_COUNT
 from ..errors import ModelFileError
-from ..files import atomic_write
+from ..files import new_hdf5
 from ..proto import model_file
 
 
@@ -46,7 +46,7 @@ def write(path: str | os.PathLike, state: State) -> None:
 
 def write_hdf5(path: str | os.PathLike, state: State) -> None:
     name = os.fsencode(state.learned_net)
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         file["iter"] = np.array([state.iteration], np.int32)
         # Caffe reads the name as a C string, so a zero byte has to follow it
         file.create_dataset("learned_net", data=name, dtype=h5py.string_dtype("utf-8", len(name) + 1))
