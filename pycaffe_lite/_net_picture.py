@@ -336,15 +336,15 @@ class _Lanes:
 
     def _row_end(self, first: int, target: float) -> int:
         """The rank that starts the next row: one that few edges reach, about `target` inches on."""
-        ends: list[int] = []
+        ends: list[tuple[int, float, int]] = []  # passing edges, distance from the target, rank
         walked = 0.0
         for r in range(first, len(self.length) - 1):
             walked += self.length[r] + self.gap[r]
             if walked > 1.15 * target and ends:
                 break
             if walked > 0.85 * target:
-                ends.append(r + 1)
-        return min(ends or [len(self.length) - 1], key=lambda r: (self.passing(r - 1), -r))
+                ends.append((self.passing(r), abs(walked - target), r + 1))
+        return min(ends)[2] if ends else len(self.length) - 1
 
     def passing(self, r: int) -> int:
         """How many edges leave rank r."""
@@ -400,8 +400,9 @@ class _Lanes:
                 (CUBIC, next_start - head, cross[b]),
                 (LINE, enter - head, cross[b]),
             ]
-        back = self.channel[self.row[rank]] + EDGE_GAP * channel
-        out, home = rank_end + 0.25 + EDGE_GAP * channel, -0.35 - EDGE_GAP * channel
+        inner = EDGE_GAP * (self.passing(rank) - 1 - channel)  # the lowest turns first, and so crosses no other
+        out, back = rank_end + 0.25 + inner, self.channel[self.row[rank]] + inner
+        home = -0.35 - EDGE_GAP * channel
         corners = [(leave, cross[a]), (out, cross[a]), (out, back), (home, back), (home, cross[b])]
         return _rounded([*corners, (enter - head, cross[b])])
 

@@ -114,9 +114,9 @@ def replay(folder: Path, case: dict[str, Any]) -> None:
 
 
 def is_single(folder: Path, case: dict[str, Any]) -> bool:
-    """Whether `replay` can run the case: one forward of one layer, with nothing between it and the inputs."""
-    *inputs, _ = _read_net(folder, case).layer
-    return all(layer.type == "Input" for layer in inputs) and case["forwards"] == 1
+    """Whether `replay` can run the case: one forward of one layer that computes, with nothing between it and the inputs."""
+    *inputs, layer = _read_net(folder, case).layer
+    return layer.type != "Input" and all(other.type == "Input" for other in inputs) and case["forwards"] == 1
 
 
 def _read_net(folder: Path, case: dict[str, Any]) -> NetParameter:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pycaffe_lite.errors import CaffeError, ModelFileError
-from pycaffe_lite.files import atomic_write
+from pycaffe_lite.files import atomic_write, new_hdf5
 
 
 def only(folder):
@@ -133,7 +133,7 @@ def test_block_that_writes_nothing(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 from pycaffe_lite.errors import ModelFileError
-from pycaffe_lite.files import atomic_write
+from pycaffe_lite.files import atomic_write, new_hdf5
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -158,7 +158,14 @@ def test_disk_that_is_full_in_the_middle(tmp_path):
     assert only(tmp_path) == ["a"]
 
 
-def test_full_disk_under_hdf5(tmp_path):
-    """h5py raises a RuntimeError when it cannot write what it held back."""
-    with pytest.raises(ModelFileError, match=r"a\.h5: cannot be written: Can't decrement"), atomic_write(tmp_path / "a.h5"):
-        raise RuntimeError("Can't decrement id ref count (unable to extend file properly)")
+def test_hdf5_is_whole_or_not_there(tmp_path, monkeypatch):
+    target = tmp_path / "a.h5"
+    with new_hdf5(target) as file:
+        file["x"] = np.arange(3)
+    with h5py.File(target) as file:
+        assert file["x"][()].tolist() == [0, 1, 2]
+    monkeypatch.setattr(os, "fsync", refuse(errno.ENOSPC))
+    with pytest.raises(ModelFileError, match=r"a\.h5: cannot be written: No space left"), new_hdf5(target) as file:
+        file["y"] = np.arange(4)
+    with h5py.File(target) as file:
+        assert list(file) == ["x"]

@@ -1,0 +1,65 @@
+"""Flags as gflags takes them (`-solver x`, `--solver=x`, `--solver x`), and what several commands do with them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .. import glog
+from ..device import cuda_problem
+from ..errors import DeviceError, did_you_mean
+
+GLOG_FLAGS = ("logtostderr", "alsologtostderr", "minloglevel", "log_dir", "stderrthreshold", "v")
+
+
+class Flags(argparse.ArgumentParser):
+    """A parser whose flags may be written with one dash or two."""
+
+    def __init__(self, command: str, description: str | None):
+        super().__init__(
+            prog=f"pycaffe_lite {command}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for name in ("logtostderr", "alsologtostderr"):
+            self.flag(name, nargs="?", const="true", help="the log goes to stderr, and no progress bar is shown")
+        self.flag("minloglevel", type=int, help="show messages from this severity on: 0 info, 1 warning, 2 error")
+        self.flag("log_dir", help="folder of the log file")
+        for name in ("stderrthreshold", "v"):
+            self.flag(name, help=argparse.SUPPRESS)
+        self.add_argument("--traceback", action="store_true", help="show where in the program an error came up")
+
+    def flag(self, name: str, **options: Any) -> None:
+        """Adds `-name` and `--name`."""
+        self.add_argument(f"--{name}", f"-{name}", dest=name, **options)
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parses and obeys the flags of the log. An unknown flag ends the program with the nearest right one."""
+        values, rest = self.parse_known_args(argv)
+        if rest:
+            name = rest[0].lstrip("-").split("=")[0]
+            known = [action.dest for action in self._actions]
+            self.error(f'unknown {"flag" if rest[0].startswith("-") else "argument"} "{rest[0]}"{did_you_mean(name, known)}')
+        if values.minloglevel is not None:
+            glog.set_min_level(values.minloglevel)
+        return values
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows all flags.\n")
+
+
+def add_state_flags(flags: Flags) -> None:
+    flags.flag("level", type=int, default=0, help="level of the net's state (default 0)")
+    flags.flag("stage", default="", help="stages of the net's state, with commas")
+
+
+def stages(values: argparse.Namespace) -> list[str]:
+    return [stage for stage in values.stage.split(",") if stage]
+
+
+def refuse_gpu(values: argparse.Namespace) -> None:
+    """`--gpu` asks for what is not there: an error that says what to install."""
+    if values.gpu:
+        raise DeviceError(f"--gpu {values.gpu}: {cuda_problem()}")

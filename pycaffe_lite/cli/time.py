@@ -1,0 +1,70 @@
+"""Measure the layers of a net: pycaffe_lite time --model net.prototxt [--iterations 50]"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from .. import glog
+from ..errors import NetError
+from ..proto import caffe_pb2
+from ..pycaffe import Net
+from ._flags import Flags, add_state_flags, refuse_gpu, stages
+
+
+def main(argv: list[str]) -> int:
+    flags = Flags("time", __doc__)
+    flags.flag("model", default="", help="the net's prototxt (needed)")
+    flags.flag("weights", default="", help="a trained model, if timing should run on one")
+    flags.flag("phase", choices=["TRAIN", "TEST"], default="TRAIN", help="phase of the net (default TRAIN)")
+    flags.flag("iterations", type=int, default=50, help="how often (default 50)")
+    flags.flag("gpu", default="", help="CUDA device")
+    add_state_flags(flags)
+    values = flags.parse(argv)
+    if not values.model:
+        raise NetError("time needs --model, the prototxt of a net")
+    if values.iterations < 1:
+        raise NetError(f"--iterations is at least 1, received {values.iterations}")
+    refuse_gpu(values)
+    phase = caffe_pb2.Phase.Value(values.phase)
+    net = Net(values.model, phase, level=values.level, stages=stages(values), weights=values.weights or None)
+    try:
+        measure(net, values.iterations)
+    finally:
+        net.close()
+    return 0
+
+
+def measure(net: Net, iterations: int) -> None:
+    """Logs the mean time of each layer, forward and backward, and of whole passes, in milliseconds."""
+    glog.info("Performing Forward")
+    glog.info(f"Initial loss: {net.forward_layers():g}")
+    glog.info("Performing Backward")
+    net.backward_layers()
+    glog.info("*** Benchmark begins ***")
+    glog.info(f"Testing for {iterations} iterations.")
+    forward, backward = (np.zeros((iterations, len(net.nodes))) for _ in range(2))
+    begin = time.perf_counter()
+    for i in range(iterations):
+        for layer in range(len(net.nodes)):
+            forward[i, layer] = _milliseconds(net.forward_layers, layer, layer)
+        for layer in reversed(range(len(net.nodes))):
+            backward[i, layer] = _milliseconds(net.backward_layers, layer, layer)
+        glog.info(f"Iteration: {i + 1} forward-backward time: {forward[i].sum() + backward[i].sum():g} ms.")
+    total = 1000 * (time.perf_counter() - begin)
+    glog.info("Average time per layer: ")
+    for layer, node in enumerate(net.nodes):
+        glog.info(f"{node.name:>10}\tforward: {forward[:, layer].mean():g} ms.")
+        glog.info(f"{node.name:>10}\tbackward: {backward[:, layer].mean():g} ms.")
+    glog.info(f"Average Forward pass: {forward.sum() / iterations:g} ms.")
+    glog.info(f"Average Backward pass: {backward.sum() / iterations:g} ms.")
+    glog.info(f"Average Forward-Backward: {total / iterations:g} ms.")
+    glog.info(f"Total Time: {total:g} ms.")
+    glog.info("*** Benchmark ends ***")
+
+
+def _milliseconds(run, *args: int) -> float:
+    begin = time.perf_counter()
+    run(*args)
+    return 1000 * (time.perf_counter() - begin)

@@ -1,0 +1,138 @@
+"""Train a net: pycaffe_lite train --solver solver.prototxt [--snapshot state | --weights models]
+
+The log goes to stderr in Caffe's shape. On a terminal a progress bar takes its place, and the log goes to a file beside the
+snapshots (or in --log_dir).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import glog
+from ..errors import SolverError
+from ..proto import read_solver
+from ..proto.caffe_pb2 import SolverParameter
+from ..proto.upgrade import default_snapshot_prefix
+from ..pycaffe import make_solver
+from ..solver import Action, Solver
+from ._flags import Flags, add_state_flags, refuse_gpu, stages
+
+EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE}
+
+
+def main(argv: list[str]) -> int:
+    values = _parse(argv)
+    refuse_gpu(values)
+    param, source = read_solver(values.solver)
+    param.snapshot_prefix = default_snapshot_prefix(param, values.solver)
+    param.train_state.level = values.level
+    param.train_state.stage.extend(stages(values))
+    if values.weights:
+        param.weights.append(values.weights)
+    with _log_and_bar(values, param) as attach:
+        solver = make_solver(param, source.where())
+        try:
+            with _signals(solver, values):
+                if values.snapshot:
+                    glog.info(f"Resuming from {values.snapshot}")
+                    solver.restore(values.snapshot)
+                attach(solver)
+                glog.info("Starting Optimization")
+                solver.solve()
+        finally:
+            solver.close()
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    flags = Flags("train", __doc__)
+    flags.flag("solver", default="", help="the solver's prototxt (needed)")
+    flags.flag("snapshot", default="", help="solver state to resume from")
+    flags.flag("weights", default="", help="models to fine-tune from, with commas")
+    flags.flag("gpu", default="", help="CUDA devices, with commas, or all")
+    add_state_flags(flags)
+    for name, default in (("sigint_effect", "stop"), ("sighup_effect", "snapshot")):
+        what = f"what {name[:6].upper()} does: stop (with a snapshot), snapshot, or none (default {default})"
+        flags.flag(name, choices=list(EFFECTS), default=default, help=what)
+    values = flags.parse(argv)
+    if not values.solver:
+        raise SolverError("train needs --solver, the prototxt of a solver")
+    if values.snapshot and values.weights:
+        raise SolverError("give --snapshot to resume or --weights to fine-tune, not both")
+    return values
+
+
+@contextlib.contextmanager
+def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
+    """SIGINT and SIGHUP take effect between two iterations; a second SIGINT interrupts at once."""
+    pending: list[Action] = []
+
+    def take() -> Action:
+        return pending.pop(0) if pending else Action.NONE
+
+    def install(number: int, effect: Action) -> None:
+        def handle(*_: object) -> None:
+            if number == signal.SIGINT and effect in pending:
+                raise KeyboardInterrupt
+            if effect is not Action.NONE:
+                pending.append(effect)
+
+        before[number] = signal.signal(number, handle)
+
+    before: dict[int, object] = {}
+    install(signal.SIGINT, EFFECTS[values.sigint_effect])
+    if hasattr(signal, "SIGHUP"):
+        install(signal.SIGHUP, EFFECTS[values.sighup_effect])
+    solver.requested_action = take
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _log_and_bar(values: argparse.Namespace, param: SolverParameter) -> Iterator:
+    """Yields what shows a solver's progress: a bar on a terminal, with the log in a file; else nothing but the log."""
+    on_terminal = sys.stderr.isatty() and not (values.logtostderr or values.alsologtostderr)
+    if not on_terminal and not values.log_dir:
+        yield lambda solver: None
+        return
+    name = f"{Path(param.snapshot_prefix).name}_{time.strftime('%Y%m%d-%H%M%S')}.log"
+    path = Path(values.log_dir or Path(param.snapshot_prefix).parent) / name
+    handler = glog.to_file(path)
+    if on_terminal:
+        print(f"log: {path}", file=sys.stderr)
+        glog.quiet_stderr()
+    bars: list = []
+    try:
+        yield (lambda solver: bars.append(_Bar(solver))) if on_terminal else (lambda solver: None)
+    finally:
+        for bar in bars:
+            bar.close()
+        glog.quiet_stderr(False)
+        glog.logger.removeHandler(handler)
+        handler.close()
+
+
+class _Bar:
+    """Iteration, iterations a second, remaining time, loss and rate, redrawn a few times a second."""
+
+    def __init__(self, solver: Solver):
+        import tqdm
+
+        self._bar = tqdm.tqdm(total=solver.param.max_iter, initial=solver.iter, unit="iter", dynamic_ncols=True)
+        solver.watchers.append(self._update)
+
+    def _update(self, solver: Solver) -> None:
+        self._bar.set_postfix_str(f"loss {solver.smoothed_loss:.4g}, lr {solver.lr:.3g}", refresh=False)
+        self._bar.update(solver.iter - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
