@@ -43,7 +43,7 @@ class Blob:
         if any(dim < 0 for dim in wanted):
             raise NetError(f"a blob's dimensions are not negative, received {shape_text(wanted)}")
         count = math.prod(wanted)
-        if count > MAX_COUNT:
+        if math.prod(filter(None, wanted)) > MAX_COUNT:  # NumPy, too, has a limit to what is around a 0
             raise NetError(f"a blob has at most {MAX_COUNT} elements, received {shape_text(wanted)}")
         self._shape, self._count = wanted, count
         if count > self._data.size:

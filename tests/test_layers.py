@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_harness import Rig, check_gradient, is_single, parse_layer, replay
 
 from pycaffe_lite.errors import NetError
 from pycaffe_lite.layer import registered_types
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN
+
+from .cases import CASES, Case
+from .layer_harness import Rig, check_gradient, is_single, parse_layer, replay
 
 KIT = os.environ.get("PYCAFFE_LITE_CONFORMANCE")
 RUNNABLE = [case for case in CASES if not case.needs_database]
@@ -51,9 +52,9 @@ def test_every_type_has_a_case():
 
 @pytest.mark.parametrize("name", registered_types())
 def test_a_type_lives_in_the_file_of_its_name(name):
-    snake = {"ReLU": "relu", "PReLU": "prelu", "TanH": "tanh", "HDF5Data": "hdf5_data"}.get(name)
-    file = registered_types()[name].__module__.rpartition(".")[2]
-    assert file == (snake or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    words = name.replace("PReLU", "Prelu").replace("ReLU", "Relu").replace("TanH", "Tanh")
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
+    assert registered_types()[name].__module__.rpartition(".")[2] == snake
 
 
 @by_id(WITH_GRADIENT)
@@ -145,8 +146,11 @@ def kit_cases() -> list[dict]:
     return [case for case in cases if case["type"] in runnable and is_single(folder, case)]
 
 
+KIT_CASES = kit_cases()
+
+
 @pytest.mark.skipif(not KIT, reason="PYCAFFE_LITE_CONFORMANCE is not set")
-@pytest.mark.parametrize("case", kit_cases(), ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", KIT_CASES, ids=[case["id"] for case in KIT_CASES])
 def test_conformance_kit(case):
     replay(Path(str(KIT)) / "layers", case)
 

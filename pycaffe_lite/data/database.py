@@ -251,6 +251,8 @@ def _acquire(path: str, backend: str) -> _Store:
 
 
 def _release(store: _Store) -> None:
+    if store.key[0] != os.getpid():  # a forked child: the handle is its parent's, and so may be the locks
+        return
     with _stores_lock:
         store.users -= 1
         if store.users == 0:

@@ -102,12 +102,10 @@ class SyncedMemory:
             return self.on_host(read, write)
         if self._device is not device:
             if self._on_device is not None:
-                self.on_host(read=True, write=True)  # moves over from another device by way of the host
+                self.on_host(read)  # moves over from another device by way of the host
             self._device, self._on_device = device, device.zeros(self.size, self.dtype)
             if self.head is Head.UNINITIALIZED:
                 self.head = Head.AT_DEVICE
-            elif self.head is Head.SYNCED:
-                self.head = Head.AT_HOST
         if read and self.head is Head.AT_HOST:
             device.upload(self._host, self._on_device)
             self.head = Head.SYNCED
