@@ -82,7 +82,7 @@ def _bilinear(param, shape, rng):
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NetError(f"the bilinear filler needs 4 axes and square kernels, received {shape_text(shape)}")
     f = math.ceil(shape[3] / 2)
-    centre = (2 * f - 1 - f % 2) / (2 * f)
+    centre = (shape[3] - 1) / (2 * f)
     line = 1 - np.abs(np.arange(shape[3]) / f - centre)
     return np.broadcast_to(np.outer(line, line), shape)
 

@@ -40,14 +40,17 @@ class _Stderr(logging.Handler):
 
 
 def info(message: str) -> None:
+    """Logs what a run tells of itself."""
     logger.info(message, stacklevel=2)
 
 
 def warning(message: str) -> None:
+    """Logs what a person should look at."""
     logger.warning(message, stacklevel=2)
 
 
 def error(message: str) -> None:
+    """Logs what went wrong."""
     logger.error(message, stacklevel=2)
 
 

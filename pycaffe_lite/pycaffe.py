@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import glog, net, rng, solver
-from .blob import Blob
+from .blob import Blob, shape_text
 from .device import cuda_problem
 from .errors import DeviceError, NetError, did_you_mean
 from .layer import Layer, registered_types
@@ -98,10 +98,7 @@ class Net(net.Net):
         if set(arrays) != set(self.inputs):
             raise NetError(f"expected the inputs {', '.join(self.inputs) or 'none'}, received {', '.join(arrays)}")
         for name, array in arrays.items():
-            blob, array = self.blobs[name], np.asarray(array)
-            if array.shape[:1] != blob.shape[:1]:
-                raise NetError(f'input "{name}" is {blob}, received an array of shape {array.shape}; reshape the net first')
-            blob.data[...] = array
+            _assign(self.blobs[name].data, array, f'input "{name}"')
 
     def backward(
         self, diffs: Sequence[str] | None = None, start: str | None = None, end: str | None = None, **kwargs: Any
@@ -115,10 +112,7 @@ class Net(net.Net):
             hint = did_you_mean(unknown[0], self.outputs)
             raise NetError(f'"{unknown[0]}" is no output of the net{hint}; the outputs are {", ".join(self.outputs)}')
         for name, array in kwargs.items():
-            blob, array = self.blobs[name], np.asarray(array)
-            if array.shape[:1] != blob.shape[:1]:
-                raise NetError(f'output "{name}" is {blob}, received a gradient of shape {array.shape}')
-            blob.diff[...] = array
+            _assign(self.blobs[name].diff, array, f'the gradient of output "{name}"')
         first = self.layer_index(start) if start is not None else None
         last = self.layer_index(end) if end is not None else 0
         self.backward_layers(first, last)
@@ -165,6 +159,18 @@ class Net(net.Net):
     def load_hdf5(self, path: Path) -> None:
         """Copies the parameters of an HDF5 model."""
         weight_files.copy_from(self, path)
+
+
+def _assign(target: np.ndarray, array: Any, what: str) -> None:
+    """Writes an array with the batch size of `target`. Its other axes may be of those that NumPy repeats, as in pycaffe."""
+    array = np.asarray(array)
+    try:
+        if array.shape[:1] != target.shape[:1]:
+            raise ValueError
+        target[...] = array
+    except ValueError:
+        shape = shape_text(target.shape)
+        raise NetError(f"{what} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
 
 
 def _net_arguments(

@@ -102,9 +102,19 @@ for _name in (
     "invert",
 ):
     setattr(FakeArray, f"__{_name}__", on_device(getattr(operator, f"__{_name}__")))
-for _name in ("add", "sub", "mul", "truediv"):
-    setattr(FakeArray, f"__i{_name}__", in_place(getattr(operator, f"__i{_name}__")))
-    setattr(FakeArray, f"__r{_name}__", on_device(lambda a, b, f=getattr(operator, f"__{_name}__"): f(b, a)))
+
+
+def reflected(function):
+    return on_device(lambda a, b: function(b, a))
+
+
+ARITHMETIC = {name: getattr(operator, name) for name in ("add", "sub", "mul", "truediv")}
+OTHERS = {name: getattr(operator, name) for name in ("pow", "neg", "abs", "invert", "lt", "le", "gt", "ge", "eq", "ne")}
+for _name, _function in (ARITHMETIC | OTHERS | {"and": operator.and_, "or": operator.or_}).items():
+    setattr(FakeArray, f"__{_name}__", on_device(_function))
+for _name, _function in ARITHMETIC.items():
+    setattr(FakeArray, f"__i{_name}__", in_place(getattr(operator, f"i{_name}")))
+    setattr(FakeArray, f"__r{_name}__", reflected(_function))
 
 
 class FakeModule:
@@ -307,6 +317,7 @@ def test_blob_access_says_what_it_will_do(kind, device):
     blob = Blob(2, 3)
     getattr(blob, kind)[...] = 4
     assert getattr(blob, f"{kind}_in").shape == (2, 3)
+    np.testing.assert_array_equal(getattr(blob, kind), 4)
     assert device.copies == (1, 0)
     getattr(blob, f"{kind}_out")[...] = 5
     np.testing.assert_array_equal(getattr(blob, kind), 5)
@@ -502,9 +513,8 @@ def test_a_layer_gives_on_the_device_what_it_gives_on_the_host_or_says_that_it_c
     device = FakeDevice()
     try:
         results = run_case(case, device)
-    except DeviceError as error:
+    except DeviceError:
         assert case.type not in GENERIC
-        assert "has no body" in str(error)
         return
     assert device.allocations
     for host, fake in zip(run_case(case, HOST), results, strict=True):

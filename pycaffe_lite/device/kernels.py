@@ -19,14 +19,20 @@ import hashlib
 import os
 import sys
 import threading
+import types
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
+
+# Threads that wait for the next kernel give the core away after a microsecond. OpenMP's own default spins for milliseconds,
+# and training takes ten times as long as soon as another program wants a core. (No effect if OpenMP is loaded already.)
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numba
 import numpy as np
 from numba import prange
+from numba.core.caching import FunctionCache
 from threadpoolctl import ThreadpoolController
 
 from ..errors import DeviceError
@@ -37,14 +43,15 @@ __all__ = ["Kernel", "chunk", "function", "kernel", "num_threads", "prange", "se
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
 
 _parallel_lock = threading.RLock()  # two threads inside parallel kernels abort the process under Numba's workqueue layer
+_cache_lock = threading.Lock()  # Numba has one setting for the folder of its cache
 _forked = False
 
 
 def _after_fork() -> None:
     """Numba's OpenMP layer kills a forked child at its first parallel kernel: children run serial ones."""
-    global _forked, _parallel_lock
+    global _forked, _parallel_lock, _cache_lock
     _forked = True
-    _parallel_lock = threading.RLock()
+    _parallel_lock, _cache_lock = threading.RLock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -68,34 +75,57 @@ def chunk(i, chunks, n):
     return i * n // chunks, (i + 1) * n // chunks
 
 
-@functools.cache
 def _cache_root() -> Path:
-    """A folder for compiled kernels whose name depends on the source of all of them.
-
-    Numba's own key looks at the file of the kernel alone and misses an edit in a function that it calls.
-    """
-    package = Path(__file__).parent.parent
-    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.read_bytes())
+    """Where compiled kernels are kept: NUMBA_CACHE_DIR, else the user's cache folder."""
     base = os.environ.get("NUMBA_CACHE_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "pycaffe_lite"
     )
-    return Path(base) / "kernels" / digest.hexdigest()[:16]
+    return Path(base) / "kernels"
+
+
+def _key(body: Callable) -> str:
+    """A digest of all source that a kernel is made of: its own file, and those of the functions that it calls.
+
+    Numba's own key looks at the file of the kernel alone and misses an edit in a function that it calls.
+    """
+    files: set[str] = set()
+    todo, seen = [body], set()
+    while todo:
+        code = todo.pop()
+        seen.add(code)
+        files.add(code.__code__.co_filename)
+        called = (code.__globals__.get(name) for name in code.__code__.co_names)
+        functions = (getattr(value, "py_func", value) for value in called)
+        todo += [f for f in functions if isinstance(f, types.FunctionType) and f not in seen]
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
+    for file in sorted(files):
+        with suppress(OSError):  # a kernel from an interactive session has no file, and Numba keeps none of those
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of one function; a disk that is full is no reason not to run it."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def _compile(body: Callable, parallel: bool) -> Callable:
-    dispatcher = numba.njit(body, parallel=parallel, **_OPTIONS)
-    before = numba.config.CACHE_DIR
-    folder = _cache_root() / ("parallel" if parallel else "serial")  # Numba's key does not tell the two apart
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        numba.config.CACHE_DIR = str(folder)
-        dispatcher.enable_caching()
-    except (OSError, RuntimeError):
-        pass  # no place to keep compiled code (a read-only home, say): compile in every process
-    finally:
-        numba.config.CACHE_DIR = before
+    dispatcher: Any = numba.njit(body, parallel=parallel, **_OPTIONS)
+    config: Any = numba.config
+    folder = _cache_root() / ("parallel" if parallel else "serial") / _key(body)  # Numba's key does not tell them apart
+    with _cache_lock:
+        before = config.CACHE_DIR
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            config.CACHE_DIR = str(folder)
+            dispatcher._cache = _Cache(body)
+        except (OSError, RuntimeError):
+            pass  # no place to keep compiled code (a read-only home, say): compile in every process
+        finally:
+            config.CACHE_DIR = before
     return dispatcher
 
 

@@ -207,7 +207,7 @@ class Pooling(Layer):
         room = size + 2 * pad - kernel
         floor = self.param.pooling_param.round_mode == PoolingParameter.FLOOR
         out = (room // stride if floor else -(-room // stride)) + 1
-        return out - 1 if pad and (out - 1) * stride >= size + pad else out
+        return out - 1 if any(self.pad) and (out - 1) * stride >= size + pad else out
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x, y = bottom[0].data_in.reshape(self.planes[0]), top[0].data_out.reshape(self.planes[1])

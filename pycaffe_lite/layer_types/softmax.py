@@ -26,12 +26,13 @@ class Softmax(Layer):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """dx = y * (dy - sum of dy * y)"""
-        if propagate_down[0]:
-            y, dy = top[0].data_in, top[0].diff_in
-            xp, mean = array_module(y), (dy * y).sum(axis=self.axis, keepdims=True)
-            dx = bottom[0].diff_out
-            xp.subtract(dy, mean, out=dx)
-            dx *= y
+        if not propagate_down[0]:
+            return
+        y, dy = top[0].data_in, top[0].diff_in
+        total = (dy * y).sum(axis=self.axis, keepdims=True)
+        dx = bottom[0].diff_out
+        array_module(y).subtract(dy, total, out=dx)
+        dx *= y
 
 
 def softmax(x: Any, axis: int, out: Any) -> None:

@@ -127,6 +127,8 @@ class _Builder:
 
     def _connect_tops(self, node: Node) -> None:
         layer, tops = node.layer, list(node.layer.param.top)
+        if AUTOMATIC in tops:
+            raise NetError(f'the name "{AUTOMATIC}" is kept for tops that have none')
         if layer.auto_tops:
             wanted = max(layer.min_tops or 0, layer.exact_tops or 0)
             tops += [AUTOMATIC] * (wanted - len(tops))

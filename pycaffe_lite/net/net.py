@@ -60,7 +60,7 @@ class Net:
         """Runs the layers from index `start` to index `end` (included; the last by default) and returns their loss:
         the sum over all tops of loss weight times sum of elements."""
         loss = 0.0
-        with serial_blas():
+        with serial_blas(), np.errstate(all="ignore"):  # a net that diverges shows it in its loss
             for i in self._range(start, end):
                 _call(self._before_forward, i)
                 loss += self._forward_layer(self.nodes[i])
@@ -83,7 +83,7 @@ class Net:
 
     def backward_layers(self, start: int | None = None, end: int = 0) -> None:
         """Runs backward from the layer with index `start` (the last by default) down to index `end` (included)."""
-        with serial_blas():
+        with serial_blas(), np.errstate(all="ignore"):
             for i in reversed(self._range(end, start)):
                 _call(self._before_backward, i)
                 node = self.nodes[i]
@@ -148,12 +148,9 @@ class Net:
         for name, blob, needed in zip(node.bottom_names, node.bottom, node.bottom_needs_backward, strict=True):
             if needed:
                 glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {_mean_abs(blob.diff_in)}")
-        for i, needed in zip(node.param_ids, node.layer.param_propagate_down, strict=True):
+        for i, (blob, needed) in enumerate(zip(node.layer.blobs, node.layer.param_propagate_down, strict=True)):
             if needed:
-                param = self.all_params[i]
-                glog.info(
-                    f"    [Backward] Layer {node.name}, param blob {param.label} diff: {_mean_abs(param.blob.diff_in)}"
-                )
+                glog.info(f"    [Backward] Layer {node.name}, param blob {i} diff: {_mean_abs(blob.diff_in)}")
 
     def _debug_all_params(self) -> None:
         data = [learnable.blob.data_in for learnable in self.learnable]
@@ -165,11 +162,13 @@ class Net:
     def debug_update(self) -> None:
         """Logs data and gradient of every parameter before an update, as Caffe's UpdateDebugInfo."""
         for param in self.all_params:
-            blob, what = param.blob, f"param {param.label}"
-            if param.owner is not None:
-                what += f" (owned by layer {self.all_params[param.owner].node.name})"
-            diff = _mean_abs(blob.diff_in)
-            glog.info(f"    [Update] Layer {param.node.name}, {what} data: {_mean_abs(blob.data_in)}; diff: {diff}")
+            diff = f"diff: {_mean_abs(param.blob.diff_in)}"
+            if param.owner is None:
+                what = f"param {param.label} data: {_mean_abs(param.blob.data_in)};"
+            else:
+                owner = self.all_params[param.owner]
+                what = f"param blob {param.label} (owned by layer {owner.node.name}, param {owner.label})"
+            glog.info(f"    [Update] Layer {param.node.name}, {what} {diff}")
 
 
 def _call(callbacks: list[Callback], index: int) -> None:

@@ -91,15 +91,24 @@ def to_message(net: Net, write_diff: bool = False) -> Any:
 
 def save_hdf5(net: Net, path: str | os.PathLike, write_diff: bool = False) -> None:
     """Writes an HDF5 model: `/data/<layer>/<i>`, and `/diff/<layer>/<i>` with `write_diff`; shared parameters once."""
-    with new_hdf5(path) as file:
-        groups = [file.create_group("data")] + ([file.create_group("diff")] if write_diff else [])
-        for node in net.nodes:
-            for group in groups:
-                layer = group.require_group(node.name)
-                for i, param_id in enumerate(node.param_ids):
-                    param = net.all_params[param_id]
-                    if param.owner is None:
-                        layer[str(i)] = param.blob.data if group is groups[0] else param.blob.diff
+    with located(os.fspath(path)), new_hdf5(path) as file:
+        for kind in ("data", "diff") if write_diff else ("data",):
+            group = file.create_group(kind)
+            for node in net.nodes:
+                try:
+                    _write_group(net, node, group.require_group(node.name), kind)
+                except (OSError, TypeError, ValueError) as error:
+                    raise ModelFileError(
+                        f'HDF5 cannot hold layer "{node.name}": names are paths there, not empty, and each occurs once; '
+                        "a binary model can"
+                    ) from error
+
+
+def _write_group(net: Net, node: Node, group: h5py.Group, kind: str) -> None:
+    for i, param_id in enumerate(node.param_ids):
+        param = net.all_params[param_id]
+        if param.owner is None:
+            group[str(i)] = getattr(param.blob, kind)
 
 
 def _copy_from_hdf5(net: Net, path: str | os.PathLike) -> None:

@@ -36,7 +36,7 @@ def matmul(
     if out.size == 0:
         return
     if k == 0:
-        out *= beta
+        out[...] = beta * out if beta else 0  # as BLAS, which does not read what beta 0 overwrites
         return
     real = out.dtype.type
     by_rows = m >= n

@@ -36,6 +36,7 @@ def read(path: str | os.PathLike) -> State:
 
 
 def write(path: str | os.PathLike, state: State) -> None:
+    """Writes a binary .solverstate. Raises `ModelFileError` where the system refuses."""
     message = model_file.raw.SolverState(
         iter=state.iteration, learned_net=state.learned_net, current_step=state.current_step
     )
@@ -45,6 +46,7 @@ def write(path: str | os.PathLike, state: State) -> None:
 
 
 def write_hdf5(path: str | os.PathLike, state: State) -> None:
+    """Writes an HDF5 .solverstate.h5. Raises `ModelFileError` where the system refuses."""
     name = os.fsencode(state.learned_net)
     with new_hdf5(path) as file:
         file["iter"] = np.array([state.iteration], np.int32)

@@ -1,0 +1,78 @@
+"""The examples run as they stand in the repository, on small data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+import pycaffe_lite as caffe
+from pycaffe_lite.data.mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write_idx
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The repository's examples and data folders with 300 + 200 random digits as MNIST."""
+    for folder in ("examples", "data"):
+        leave = shutil.ignore_patterns("*-ubyte*", "*_leveldb", "*_lmdb", "*.caffemodel*", "*.solverstate*", "logs", "*.png")
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=leave)
+    rng = np.random.default_rng(0)
+    for images, labels, count in ((TRAIN_IMAGES, TRAIN_LABELS, 300), (TEST_IMAGES, TEST_LABELS, 200)):
+        write_idx(tmp_path / "data/mnist" / images, rng.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(tmp_path / "data/mnist" / labels, rng.integers(0, 10, count, np.uint8))
+    return tmp_path
+
+
+def run(clone, *command):
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def shorten(solver: Path, iterations: int) -> None:
+    """The same solver, for so many iterations."""
+    lines = [line for line in solver.read_text().splitlines() if not line.startswith(("max_iter", "test_iter", "test_interval"))]
+    solver.write_text("\n".join([*lines, f"max_iter: {iterations} test_iter: 2 test_interval: {iterations}"]))
+
+
+def test_siamese_scripts(clone):
+    """create -> train -> resume, with the paths of the tutorial."""
+    run(clone, "examples/siamese/create_mnist_siamese.sh")
+    shorten(clone / "examples/siamese/mnist_siamese_solver.prototxt", 4)
+    log = run(clone, "examples/siamese/train_mnist_siamese.sh")
+    assert "Iteration 4, Testing net (#0)" in log
+    assert "Test net output #0: loss = " in log
+    state = "examples/siamese/mnist_siamese_iter_4.solverstate"
+    assert (clone / state).exists()
+    shorten(clone / "examples/siamese/mnist_siamese_solver.prototxt", 6)
+    run(clone, "examples/siamese/train_mnist_siamese.sh", f"--snapshot={state}")
+    assert (clone / "examples/siamese/mnist_siamese_iter_6.caffemodel").exists()
+
+
+def test_lenet_scripts(clone):
+    run(clone, "examples/mnist/create_mnist.sh")
+    shorten(clone / "examples/mnist/lenet_solver.prototxt", 3)
+    log = run(clone, "examples/mnist/train_lenet.sh")
+    assert "Test net output #0: accuracy = " in log
+
+
+def test_notebook(clone, monkeypatch):
+    """Every cell runs, on the weights of a net that never learned."""
+    folder = clone / "examples/siamese"
+    monkeypatch.chdir(folder)
+    caffe.Net("mnist_siamese.prototxt", caffe.TEST).save("mnist_siamese_iter_0.caffemodel")
+    notebook = nbformat.read(folder / "mnist_siamese.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    text = "".join(str(cell.get("outputs")) for cell in notebook.cells)
+    assert text.count("image/png") == 3
+    assert "same digit, closer than 1" in text
