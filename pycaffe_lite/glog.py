@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 logger = logging.getLogger("pycaffe_lite")
@@ -28,15 +29,24 @@ class _Formatter(logging.Formatter):
 
 
 class _Stderr(logging.Handler):
-    """Writes to today's sys.stderr (tests and notebooks replace it), above a progress bar if one is shown."""
+    """Writes to today's sys.stderr (tests and notebooks replace it), above a progress bar if one is shown.
+
+    A terminal that was closed, or a pipe that nobody reads, is no reason to end a training run.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
         bars = sys.modules.get("tqdm")
-        if bars is not None and sys.stderr.isatty():
-            bars.tqdm.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):
+            if bars is not None and sys.stderr.isatty():
+                bars.tqdm.write(line, file=sys.stderr)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+
+class _File(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: a full disk must not print a traceback for every line."""
 
 
 def info(message: str) -> None:
@@ -62,7 +72,7 @@ def set_min_level(level: int) -> None:
 def to_file(path: str | os.PathLike) -> logging.Handler:
     """Sends the log to a file as well, for as long as the returned handler is not removed from `logger` and closed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = _File(path)
     handler.setFormatter(_Formatter())
     logger.addHandler(handler)
     return handler

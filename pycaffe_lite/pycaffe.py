@@ -174,8 +174,8 @@ def _assign(target: np.ndarray, array: Any, what: str) -> None:
 
 
 def _net_arguments(
-    *args: Any, phase: int | None = None, level: int = 0, stages: Sequence[str] | None = None, weights: Path | None = None
-) -> tuple[int, Path | None, int, Sequence[str] | None]:
+    *args: Any, phase: Any = None, level: int = 0, stages: Sequence[str] | None = None, weights: Path | None = None
+) -> tuple[Any, Path | None, int, Sequence[str] | None]:
     """Sorts out pycaffe's two constructors: `(phase, level, stages, weights)` and `(weights, phase)`."""
     if args and not isinstance(args[0], int):
         weights, *args_left = args

@@ -41,7 +41,8 @@ def run(clone, *command):
 
 def shorten(solver: Path, iterations: int) -> None:
     """The same solver, for so many iterations."""
-    lines = [line for line in solver.read_text().splitlines() if not line.startswith(("max_iter", "test_iter", "test_interval"))]
+    schedule = ("max_iter", "test_iter", "test_interval")
+    lines = [line for line in solver.read_text().splitlines() if not line.startswith(schedule)]
     solver.write_text("\n".join([*lines, f"max_iter: {iterations} test_iter: 2 test_interval: {iterations}"]))
 
 

@@ -10,7 +10,7 @@ from .. import glog
 from ..device import cuda_problem
 from ..errors import DeviceError, did_you_mean
 
-GLOG_FLAGS = ("logtostderr", "alsologtostderr", "minloglevel", "log_dir", "stderrthreshold", "v")
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 
 class Flags(argparse.ArgumentParser):
@@ -24,20 +24,22 @@ class Flags(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         for name in ("logtostderr", "alsologtostderr"):
-            self.flag(name, nargs="?", const="true", help="the log goes to stderr, and no progress bar is shown")
-        self.flag("minloglevel", type=int, help="show messages from this severity on: 0 info, 1 warning, 2 error")
-        self.flag("log_dir", help="folder of the log file")
+            what = "the log goes to stderr, and no progress bar is shown"
+            self.flag(name, type=_truth, nargs="?", const=True, metavar="BOOL", help=what)
+        what = "show messages from this severity on: 0 info, 1 warning, 2 error"
+        self.flag("minloglevel", type=int, metavar="N", help=what)
+        self.flag("log_dir", metavar="FOLDER", help="folder of the log file")
         for name in ("stderrthreshold", "v"):
-            self.flag(name, help=argparse.SUPPRESS)
+            self.flag(name, type=int, help=argparse.SUPPRESS)
         self.add_argument("--traceback", action="store_true", help="show where in the program an error came up")
 
     def flag(self, name: str, **options: Any) -> None:
-        """Adds `-name` and `--name`."""
-        self.add_argument(f"--{name}", f"-{name}", dest=name, **options)
+        """Adds `--name`, which may be written `-name`."""
+        self.add_argument(f"--{name}", dest=name, **options)
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parses and obeys the flags of the log. An unknown flag ends the program with the nearest right one."""
-        values, rest = self.parse_known_args(argv)
+        values, rest = self.parse_known_args([_two_dashes(word) for word in argv])
         if rest:
             name = rest[0].lstrip("-").split("=")[0]
             known = [action.dest for action in self._actions]
@@ -50,12 +52,25 @@ class Flags(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows all flags.\n")
 
 
+def _two_dashes(word: str) -> str:
+    return f"-{word}" if word[:1] == "-" and word[1:2].isalpha() and word != "-h" else word
+
+
+def _truth(text: str) -> bool:
+    """What gflags takes for a flag that is on or off."""
+    if text.lower() not in (*_TRUE, *_FALSE):
+        raise argparse.ArgumentTypeError(f'expected true or false, received "{text}"')
+    return text.lower() in _TRUE
+
+
 def add_state_flags(flags: Flags) -> None:
-    flags.flag("level", type=int, default=0, help="level of the net's state (default 0)")
-    flags.flag("stage", default="", help="stages of the net's state, with commas")
+    """Adds `--level` and `--stage`."""
+    flags.flag("level", type=int, default=0, metavar="N", help="level of the net's state (default 0)")
+    flags.flag("stage", default="", metavar="NAMES", help="stages of the net's state, with commas")
 
 
 def stages(values: argparse.Namespace) -> list[str]:
+    """The names that `--stage` gives."""
     return [stage for stage in values.stage.split(",") if stage]
 
 

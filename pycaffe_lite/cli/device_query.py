@@ -12,7 +12,7 @@ from ._flags import Flags, refuse_gpu
 
 def main(argv: list[str]) -> int:
     flags = Flags("device_query", __doc__)
-    flags.flag("gpu", default="", help="CUDA devices, with commas, or all")
+    flags.flag("gpu", default="", metavar="IDS", help="CUDA devices, with commas, or all")
     values = flags.parse(argv)
     print(f"CPU: {platform.processor() or platform.machine()}, {num_threads()} threads")
     for pool in threadpool_info():

@@ -8,15 +8,16 @@ from .. import glog
 from ..errors import NetError
 from ..proto.caffe_pb2 import TEST
 from ..pycaffe import Net
+from ..solver import output_elements, output_values
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
 
 def main(argv: list[str]) -> int:
     flags = Flags("test", __doc__)
-    flags.flag("model", default="", help="the net's prototxt (needed)")
-    flags.flag("weights", default="", help="the trained model (needed); several with commas")
-    flags.flag("iterations", type=int, default=50, help="number of batches (default 50)")
-    flags.flag("gpu", default="", help="CUDA device")
+    flags.flag("model", default="", metavar="FILE", help="the net's prototxt (needed)")
+    flags.flag("weights", default="", metavar="FILES", help="the trained model (needed); several with commas")
+    flags.flag("iterations", type=int, metavar="N", default=50, help="number of batches (default 50)")
+    flags.flag("gpu", default="", metavar="IDS", help="CUDA device")
     add_state_flags(flags)
     values = flags.parse(argv)
     if not values.model or not values.weights:
@@ -25,9 +26,9 @@ def main(argv: list[str]) -> int:
         raise NetError(f"--iterations is at least 1, received {values.iterations}")
     refuse_gpu(values)
     net = Net(values.model, TEST, level=values.level, stages=stages(values))
-    for path in filter(None, values.weights.split(",")):
-        net.copy_from(path)
     try:
+        for path in filter(None, values.weights.split(",")):
+            net.copy_from(path)
         score(net, values.iterations)
     finally:
         net.close()
@@ -37,11 +38,11 @@ def main(argv: list[str]) -> int:
 def score(net: Net, iterations: int) -> None:
     """Runs so many batches and logs each output, the mean loss, and the mean of each output."""
     glog.info(f"Running for {iterations} iterations.")
-    names = [name for name in net.outputs for _ in range(net.blobs[name].count)]
+    names = list(output_elements(net))
     losses, scores = [], []
     for i in range(iterations):
         losses.append(net.forward_layers())
-        scores.append(np.concatenate([np.ravel(net.blobs[name].data) for name in net.outputs] or [[]]))
+        scores.append(output_values(net))
         for name, value in zip(names, scores[-1]):
             glog.info(f"Batch {i}, {name} = {value:g}")
     glog.info(f"Loss: {np.mean(losses):g}")

@@ -15,11 +15,11 @@ from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
 def main(argv: list[str]) -> int:
     flags = Flags("time", __doc__)
-    flags.flag("model", default="", help="the net's prototxt (needed)")
-    flags.flag("weights", default="", help="a trained model, if timing should run on one")
+    flags.flag("model", default="", metavar="FILE", help="the net's prototxt (needed)")
+    flags.flag("weights", default="", metavar="FILE", help="a trained model, if timing should run on one")
     flags.flag("phase", choices=["TRAIN", "TEST"], default="TRAIN", help="phase of the net (default TRAIN)")
-    flags.flag("iterations", type=int, default=50, help="how often (default 50)")
-    flags.flag("gpu", default="", help="CUDA device")
+    flags.flag("iterations", type=int, metavar="N", default=50, help="how often (default 50)")
+    flags.flag("gpu", default="", metavar="IDS", help="CUDA device")
     add_state_flags(flags)
     values = flags.parse(argv)
     if not values.model:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from ..proto import read_solver
 from ..proto.caffe_pb2 import SolverParameter
 from ..proto.upgrade import default_snapshot_prefix
 from ..pycaffe import make_solver
-from ..solver import Action, Solver
+from ..solver import Action, Solver, output_elements
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
 EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE}
@@ -52,10 +53,10 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     flags = Flags("train", __doc__)
-    flags.flag("solver", default="", help="the solver's prototxt (needed)")
-    flags.flag("snapshot", default="", help="solver state to resume from")
-    flags.flag("weights", default="", help="models to fine-tune from, with commas")
-    flags.flag("gpu", default="", help="CUDA devices, with commas, or all")
+    flags.flag("solver", default="", metavar="FILE", help="the solver's prototxt (needed)")
+    flags.flag("snapshot", default="", metavar="FILE", help="solver state to resume from")
+    flags.flag("weights", default="", metavar="FILES", help="models to fine-tune from, with commas")
+    flags.flag("gpu", default="", metavar="IDS", help="CUDA devices, with commas, or all")
     add_state_flags(flags)
     for name, default in (("sigint_effect", "stop"), ("sighup_effect", "snapshot")):
         what = f"what {name[:6].upper()} does: stop (with a snapshot), snapshot, or none (default {default})"
@@ -70,16 +71,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
-    """SIGINT and SIGHUP take effect between two iterations; a second SIGINT interrupts at once."""
+    """SIGINT and SIGHUP take effect between two iterations; a second SIGINT that asks to stop interrupts at once."""
     pending: list[Action] = []
+    stopping = False
 
     def take() -> Action:
         return pending.pop(0) if pending else Action.NONE
 
     def install(number: int, effect: Action) -> None:
         def handle(*_: object) -> None:
-            if number == signal.SIGINT and effect in pending:
+            nonlocal stopping
+            if stopping and number == signal.SIGINT:
                 raise KeyboardInterrupt
+            stopping |= effect is Action.STOP
             if effect is not Action.NONE:
                 pending.append(effect)
 
@@ -104,8 +108,11 @@ def _log_and_bar(values: argparse.Namespace, param: SolverParameter) -> Iterator
     if not on_terminal and not values.log_dir:
         yield lambda solver: None
         return
-    name = f"{Path(param.snapshot_prefix).name}_{time.strftime('%Y%m%d-%H%M%S')}.log"
-    path = Path(values.log_dir or Path(param.snapshot_prefix).parent) / name
+    prefix = Path(param.snapshot_prefix)
+    folder = Path(values.log_dir or prefix.parent)
+    if not (values.log_dir or folder.is_dir()):
+        raise SolverError(f'the log cannot be written: there is no folder "{folder}", which snapshots would go to')
+    path = folder / f"{prefix.name}_{time.strftime('%Y%m%d-%H%M%S')}.log"
     handler = glog.to_file(path)
     if on_terminal:
         print(f"log: {path}", file=sys.stderr)
@@ -122,17 +129,34 @@ def _log_and_bar(values: argparse.Namespace, param: SolverParameter) -> Iterator
 
 
 class _Bar:
-    """Iteration, iterations a second, remaining time, loss and rate, redrawn a few times a second."""
+    """Iteration, iterations a second, remaining time, loss and rate, redrawn a few times a second; tests above it."""
 
     def __init__(self, solver: Solver):
         import tqdm
 
-        self._bar = tqdm.tqdm(total=solver.param.max_iter, initial=solver.iter, unit="iter", dynamic_ncols=True)
+        self._solver = solver
+        has_width = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some pseudo-terminals do not say
+        self._bar = tqdm.tqdm(
+            total=solver.param.max_iter,
+            initial=solver.iter,
+            unit="iter",
+            dynamic_ncols=has_width,
+            ncols=None if has_width else 80,
+        )
         solver.watchers.append(self._update)
+        solver.test_watchers.append(self._show_test)
 
     def _update(self, solver: Solver) -> None:
-        self._bar.set_postfix_str(f"loss {solver.smoothed_loss:.4g}, lr {solver.lr:.3g}", refresh=False)
+        self._bar.set_postfix_str(f"loss {solver.smoothed_loss:.4g}, lr {solver.last_rate:.3g}", refresh=False)
         self._bar.update(solver.iter - self._bar.n)
+
+    def _show_test(self, solver: Solver, index: int, scores: list[float]) -> None:
+        net = solver.test_nets[index]
+        which = f" #{index}" if len(solver.test_nets) > 1 else ""
+        results = ", ".join(f"{name} {score:.4g}" for name, score in zip(output_elements(net), scores, strict=True))
+        self._bar.write(f"iteration {solver.iter}, test net{which}: {results}", file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()
+        if self._solver.last_snapshot:
+            print(f"last snapshot: {self._solver.last_snapshot}", file=sys.stderr)

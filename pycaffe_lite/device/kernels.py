@@ -31,6 +31,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numba
 import numpy as np
+import scipy
 from numba import prange
 from numba.core.caching import FunctionCache
 from threadpoolctl import ThreadpoolController
@@ -97,7 +98,7 @@ def _key(body: Callable) -> str:
         called = (code.__globals__.get(name) for name in code.__code__.co_names)
         functions = (getattr(value, "py_func", value) for value in called)
         todo += [f for f in functions if isinstance(f, types.FunctionType) and f not in seen]
-    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {scipy.__version__} {sys.version}".encode())
     for file in sorted(files):
         with suppress(OSError):  # a kernel from an interactive session has no file, and Numba keeps none of those
             digest.update(Path(file).read_bytes())

@@ -33,7 +33,18 @@ def learning_rate(param: SolverParameter, iteration: int, current_step: int) -> 
     fixed: base_lr. step: base_lr gamma^floor(i / stepsize). exp: base_lr gamma^i. inv: base_lr (1 + gamma i)^-power.
     multistep: base_lr gamma^(number of stepvalues passed). poly: base_lr (1 - i / max_iter)^power.
     sigmoid: base_lr / (1 + e^(-gamma (i - stepsize))).
+    Raises `SolverError` where the rate is too large for a float.
     """
+    try:
+        return _learning_rate(param, iteration, current_step)
+    except (OverflowError, ZeroDivisionError):
+        raise SolverError(
+            f'the learning rate of iteration {iteration} is infinite: lr_policy "{param.lr_policy}", '
+            f"base_lr {param.base_lr:g}, gamma {param.gamma:g}, power {param.power:g}"
+        ) from None
+
+
+def _learning_rate(param: SolverParameter, iteration: int, current_step: int) -> tuple[float, int]:
     policy, base, gamma = param.lr_policy, param.base_lr, param.gamma
     if policy == "step":
         current_step = iteration // param.stepsize

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ..blob import MAX_COUNT
+from ..blob import shape_text
 from ..errors import ModelFileError
 from ..files import new_hdf5
 from ..proto import model_file
+
+_MAX_INT = 2**31 - 1  # of an int32 in the file
 
 
 @dataclass
@@ -25,14 +29,18 @@ class State:
     history: list[np.ndarray]
 
 
-def read(path: str | os.PathLike) -> State:
-    """Reads a solver state, recognised by content; a damaged file is a `ModelFileError`."""
-    if model_file.is_hdf5(path):
-        return _read_hdf5(path)
-    message = model_file.read_message(path, "SolverState")
-    blobs = [model_file.decode_blob(blob) for blob in message.history]
-    history = [blob.data.reshape(blob.shape) for blob in blobs]
-    return State(message.iter, message.learned_net, message.current_step, history)
+def read(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]]) -> State:
+    """Reads a solver state, recognised by content, whose history is to have these shapes (or others with equal counts).
+
+    Raises `ModelFileError` for a file that is damaged or belongs to another net or type of solver.
+    """
+    state = _read_hdf5(path, shapes) if model_file.is_hdf5(path) else _read_binary(path, shapes)
+    if not (0 <= state.iteration <= _MAX_INT and 0 <= state.current_step <= _MAX_INT):
+        counts = f"iter {state.iteration}, current_step {state.current_step}"
+        raise ModelFileError(f"a damaged solver state: expected counts, received {counts}")
+    if "\0" in state.learned_net:
+        raise ModelFileError("a damaged solver state: the name of its model has a zero byte")
+    return state
 
 
 def write(path: str | os.PathLike, state: State) -> None:
@@ -58,23 +66,51 @@ def write_hdf5(path: str | os.PathLike, state: State) -> None:
             history[str(i)] = array
 
 
-def _read_hdf5(path: str | os.PathLike) -> State:
+def _read_binary(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]]) -> State:
+    message = model_file.read_message(path, "SolverState")
+    _check_number(len(message.history), shapes)
+    history = []
+    for i, (proto, shape) in enumerate(zip(message.history, shapes, strict=True)):
+        blob = model_file.decode_blob(proto)
+        _check_blob(i, blob.shape, shape)
+        history.append(blob.data.reshape(shape))
+    return State(message.iter, os.fsdecode(message.learned_net), message.current_step, history)
+
+
+def _read_hdf5(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]]) -> State:
     try:
         with h5py.File(path, "r") as file:
             history = file["history"]
-            arrays = [_read_array(history[str(i)]) for i in range(len(history))]
+            _check_number(len(history), shapes)
+            arrays = [_read_array(i, history[str(i)], shape) for i, shape in enumerate(shapes)]
             name = file["learned_net"][()] if "learned_net" in file else b""
             return State(_read_int(file["iter"]), os.fsdecode(name), _read_int(file["current_step"]), arrays)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"no HDF5 solver state, or a damaged one: {error}", os.fspath(path)) from error
 
 
-def _read_array(dataset: h5py.Dataset) -> np.ndarray:
-    if dataset.size > MAX_COUNT:
-        raise ModelFileError(f"a history blob of {dataset.size} elements is too large to be true")
-    return dataset[()]
+def _read_array(index: int, dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    _check_blob(index, dataset.shape, shape)  # before memory is taken for what the file claims to hold
+    if dataset.dtype.kind not in "iuf":
+        raise ModelFileError(f"history blob {index} holds {dataset.dtype}, no numbers")
+    return dataset[()].reshape(shape)
+
+
+def _check_number(found: int, shapes: Sequence[tuple[int, ...]]) -> None:
+    if found != len(shapes):
+        raise ModelFileError(
+            f"the state has {found} history blobs, this type of solver needs {len(shapes)} on this net: "
+            "it belongs to another net or type of solver"
+        )
+
+
+def _check_blob(index: int, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if math.prod(found) != math.prod(shape):
+        raise ModelFileError(
+            f"history blob {index} is {shape_text(found)}, this net needs {shape_text(shape)}: it belongs to another net"
+        )
 
 
 def _read_int(dataset: h5py.Dataset) -> int:

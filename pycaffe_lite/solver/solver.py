@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import glog, rng
-from ..blob import Blob, shape_text
+from ..blob import Blob
 from ..device import array_module, serial_blas
-from ..errors import ModelFileError, SolverError, did_you_mean, located
+from ..errors import CaffeError, SolverError, did_you_mean, located
 from ..net import Net, weights
 from ..proto import Source, read_net
 from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParameter
@@ -61,10 +61,13 @@ class Solver:
             [Blob(p.blob.shape, dtype=p.blob.dtype) for p in self.net.learnable] for _ in range(self.history_sets)
         ]
         self.smoothed_loss = 0.0
+        self.last_rate = 0.0  # of the latest update
+        self.last_snapshot = ""  # the state file
         self.stopped_early = False
         self.requested_action: Callable[[], Action] = lambda: Action.NONE
         self._callbacks: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
         self.watchers: list[Callable[[Solver], Any]] = []  # called after every iteration (progress bars)
+        self.test_watchers: list[Callable[[Solver, int, list[float]], Any]] = []  # after a test: net, its mean outputs
 
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`."""
@@ -81,12 +84,18 @@ class Solver:
             raise SolverError(f"iter_size is at least 1, received {param.iter_size}")
         if param.weight_decay and param.regularization_type not in ("L1", "L2"):
             raise SolverError(f'regularization_type is "L1" or "L2", received "{param.regularization_type}"')
-        if param.snapshot and not param.snapshot_prefix:
-            raise SolverError("snapshot is set, but snapshot_prefix is not")
+        if min(param.test_iter, default=0) < 0:
+            raise SolverError(f"test_iter is a number of batches, received {min(param.test_iter)}")
         if param.snapshot:
-            folder = Path(param.snapshot_prefix).parent
-            if not folder.is_dir() or not os.access(folder, os.W_OK):
-                raise SolverError(f'snapshots cannot be written: the folder "{folder}" is missing or not writable')
+            self._check_snapshot_folder()
+
+    def _check_snapshot_folder(self) -> None:
+        prefix = self.param.snapshot_prefix
+        if not prefix:
+            raise SolverError("snapshots are to be written, but snapshot_prefix is empty")
+        folder = Path(prefix).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise SolverError(f'snapshots cannot be written: the folder "{folder}" is missing or not writable')
 
     def _train_net(self) -> Any:
         param = self.param
@@ -94,8 +103,7 @@ class Solver:
         if len(given) != 1:
             received = ", ".join(given) or "none"
             raise SolverError(f"expected one of net, net_param, train_net, train_net_param; received {received}")
-        net = self._build(getattr(param, given[0]), TRAIN, param.train_state)
-        return net
+        return self._build(getattr(param, given[0]), TRAIN, param.train_state)
 
     def _test_nets(self) -> list[Any]:
         """`test_net_param`s, then `test_net`s, then `net` or `net_param` for the `test_iter`s that are left."""
@@ -106,7 +114,7 @@ class Solver:
         if count < least or (generic is None and count > least):
             raise SolverError(f"test_iter is given once for each test net: expected {least}, received {count}")
         nets = own + [generic] * (count - least)
-        states = list(param.test_state) or [None] * len(nets)
+        states: list[NetState | None] = list(param.test_state) or [None] * len(nets)
         if len(states) != len(nets):
             raise SolverError(
                 f"test_state is given once for each test net or not at all: expected {len(nets)}, received {len(states)}"
@@ -115,7 +123,7 @@ class Solver:
             raise SolverError(f"test nets need test_interval > 0, received {param.test_interval}")
         return [self._build(net, TEST, state) for net, state in zip(nets, states, strict=True)]
 
-    def _build(self, given: str | NetParameter, phase: int, state: NetState | None) -> Any:
+    def _build(self, given: str | NetParameter, phase: Phase, state: NetState | None) -> Any:
         if isinstance(given, str):
             glog.info(f"Creating {Phase.Name(phase)} net from {given}")
             net_param, source = read_net(given)
@@ -128,6 +136,7 @@ class Solver:
             full_state.MergeFrom(state)
         net_param.state.CopyFrom(full_state)
         net = self._make_net(net_param, source)
+        net.debug_info = phase == TEST and self.param.debug_info  # the train net's changes from step to step
         self.load_weights(net, self.param.weights)
         return net
 
@@ -159,6 +168,9 @@ class Solver:
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Trains until `max_iter`, from a solver state if one is given, and writes a last snapshot."""
         param = self.param
+        if param.snapshot_after_train:
+            with located(self.where):
+                self._check_snapshot_folder()  # now, and not after days of training
         glog.info(f"Solving {self.net.name}")
         glog.info(f"Learning Rate Policy: {param.lr_policy}")
         self.stopped_early = False
@@ -214,6 +226,7 @@ class Solver:
     def apply_update(self) -> None:
         """Clips the gradients and updates all parameters with the rate of the present iteration."""
         param, rate = self.param, self.lr
+        self.last_rate = rate
         if param.display and self.iter % param.display == 0:
             glog.info(f"Iteration {self.iter}, lr = {rate:g}")
         scale = self._clip_scale() / param.iter_size
@@ -255,8 +268,7 @@ class Solver:
             f"Iteration {self.iter} ({rate:g} iter/s, {seconds:g}s/{self.param.display} iters), "
             f"loss = {self.smoothed_loss:g}"
         )
-        scores = np.concatenate([np.ravel(self.net.blobs[name].data) for name in self.net.outputs] or [[]])
-        _log_outputs("Train", self.net, scores)
+        _log_outputs("Train", self.net, output_values(self.net))
 
     # ---- testing --------------------------------------------------------------------------------------------------
 
@@ -274,22 +286,28 @@ class Solver:
                 return
 
     def test(self, index: int = 0) -> list[float]:
-        """Runs test net `index` for its `test_iter` batches on the training net's weights and logs the mean outputs."""
+        """Runs test net `index` for its `test_iter` batches on the training net's weights and logs the mean outputs.
+
+        Returns them, a number for each element of each output; none if a signal stopped the test or there are no batches.
+        """
         glog.info(f"Iteration {self.iter}, Testing net (#{index})")
         net, batches = self.test_nets[index], self.param.test_iter[index]
         weights.share_with(net, self.net)
-        total: Any = 0.0
-        loss = 0.0
+        losses, outputs = [], []
         for _ in range(batches):
             if self._stop_requested_while_testing():
                 glog.info("Test interrupted.")
                 return []
-            loss += net.forward_layers()
-            total = total + np.concatenate([np.ravel(net.blobs[name].data).astype(np.float64) for name in net.outputs])
+            losses.append(net.forward_layers())
+            outputs.append(output_values(net))
+        if not batches:
+            return []
         if self.param.test_compute_loss:
-            glog.info(f"Test loss: {loss / batches:g}")
-        scores = np.atleast_1d(total) / max(batches, 1)
+            glog.info(f"Test loss: {sum(losses) / batches:g}")
+        scores = np.mean(outputs, axis=0)
         _log_outputs("Test", net, scores)
+        for watch in self.test_watchers:
+            watch(self, index, scores.tolist())
         return scores.tolist()
 
     def _stop_requested_while_testing(self) -> bool:
@@ -314,26 +332,30 @@ class Solver:
         history = [blob.data for blobs in self.history for blob in blobs]
         state = snapshots.State(self.iter, model, self.current_step, history)
         (snapshots.write_hdf5 if hdf5 else snapshots.write)(state_path, state)
+        self.last_snapshot = state_path
 
     def restore(self, path: str | os.PathLike) -> None:
         """Goes on from a solver state and the model that it names. Nothing changes when either does not fit."""
         path = os.fspath(path)
+        blobs = [blob for blobs in self.history for blob in blobs]
         with located(path):
-            state = snapshots.read(path)
-            blobs = [blob for blobs in self.history for blob in blobs]
-            if len(state.history) != len(blobs):
-                raise ModelFileError(
-                    f"the state has {len(state.history)} history blobs, this solver ({self.param.type}) on this net "
-                    f"needs {len(blobs)}: it belongs to another net or type of solver"
-                )
-            for i, (blob, array) in enumerate(zip(blobs, state.history, strict=True)):
-                if blob.count != array.size:
-                    raise ModelFileError(f"history blob {i} is {shape_text(array.shape)}, this net needs {blob}")
+            state = snapshots.read(path, [blob.shape for blob in blobs])
         if state.learned_net:
-            weights.copy_from(self.net, snapshots.find_model(state.learned_net, path))
+            self._load_model(snapshots.find_model(state.learned_net, path))
         self.iter, self.current_step = state.iteration, state.current_step
         for blob, array in zip(blobs, state.history, strict=True):
-            blob.data[...] = array.reshape(blob.shape)
+            blob.data[...] = array
+
+    def _load_model(self, path: str) -> None:
+        """Copies a model into the train net, or leaves the net as it was."""
+        blobs = [blob for node in self.net.nodes for blob in node.layer.blobs]
+        before = [blob.data.copy() for blob in blobs]
+        try:
+            weights.copy_from(self.net, path)
+        except CaffeError:
+            for blob, values in zip(blobs, before, strict=True):
+                blob.data[...] = values
+            raise
 
 
 class _Timer:
@@ -351,13 +373,20 @@ class _Timer:
 
 def _log_outputs(kind: str, net: Net, scores: np.ndarray) -> None:
     """`    Train net output #0: loss = 0.03 (* 1 = 0.03 loss)`: one line for each element of each output."""
-    for i, (name, score) in enumerate(zip(_output_of_each_element(net), scores, strict=True)):
+    for i, (name, score) in enumerate(zip(output_elements(net), scores, strict=True)):
         weight = net.blob_loss_weights[name]
         loss = f" (* {weight:g} = {weight * score:g} loss)" if weight else ""
         glog.info(f"    {kind} net output #{i}: {name} = {score:g}{loss}")
 
 
-def _output_of_each_element(net: Net) -> Iterator[str]:
+def output_values(net: Net) -> np.ndarray:
+    """All elements of all outputs, in a row."""
+    values = [np.ravel(net.blobs[name].data).astype(np.float64) for name in net.outputs]
+    return np.concatenate(values) if values else np.zeros(0)
+
+
+def output_elements(net: Net) -> Iterator[str]:
+    """The name of the output for each element of each output."""
     return (name for name in net.outputs for _ in range(net.blobs[name].count))
 
 
