@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -46,6 +47,12 @@ def kit() -> Path:
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
+@pytest.fixture(autouse=True)
+def _no_handles_of_other_tests():
+    """Nets of other tests keep theirs until they are garbage collected."""
+    gc.collect()
+
+
 @backends
 def test_reads_in_key_order_and_wraps_around(make, backend):
     path = make(backend)

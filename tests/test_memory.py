@@ -7,15 +7,16 @@ import threading
 
 import numpy as np
 import pytest
-from cases import CASES, Case
 from google.protobuf import text_format
-from layer_harness import Rig, parse_layer
 
 from pycaffe_lite.blob import MAX_AXES, Blob
 from pycaffe_lite.device import HOST, Head, SyncedMemory, aligned_zeros, array_module, current, kernel, prange, use
 from pycaffe_lite.errors import DeviceError, NetError
 from pycaffe_lite.net import Net
 from pycaffe_lite.proto.caffe_pb2 import TRAIN, NetParameter
+
+from .cases import CASES, Case
+from .layer_harness import Rig, parse_layer
 
 # ---- a device of our own ------------------------------------------------------------------------------------------
 

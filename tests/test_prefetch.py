@@ -175,15 +175,30 @@ def test_the_thread_may_drop_its_own_prefetcher():
 def test_an_error_comes_after_the_batches_before_it_and_stays():
     prefetcher = Prefetcher(Counter(fail_at=2), 5)
     assert [prefetcher.get(), prefetcher.get()] == [0, 1]
-    depths = []
-    for _ in range(3):
-        with pytest.raises(DataError, match="record 7 is broken") as caught:
+    with pytest.raises(DataError, match="record 7 is broken") as caught:
+        prefetcher.get()
+    assert any(frame.name == "__call__" for frame in traceback.extract_tb(caught.value.__traceback__))  # where it was raised
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read on after an error: .*record 7 is broken"):
             prefetcher.get()
-        frames = traceback.extract_tb(caught.value.__traceback__)
-        assert any(frame.name == "__call__" for frame in frames)  # where it was raised
-        depths.append(len(frames))
-    assert depths[0] == depths[2]
     assert wait_until(lambda: threads() == 0)
+
+
+def test_an_error_does_not_keep_the_owner_alive():
+    class Owner:
+        def __init__(self):
+            self.prefetcher = Prefetcher(Counter(fail_at=0), 1)
+
+        def read(self):
+            return self.prefetcher.get()
+
+    owner = Owner()
+    with pytest.raises(DataError):
+        owner.read()
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("error", [MemoryError(), SystemExit(1)])

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from layer_harness import Rig, parse_layer
 
 from pycaffe_lite.layer_types import _conv
 from pycaffe_lite.proto.caffe_pb2 import TEST
+
+from .layer_harness import Rig, parse_layer
 
 Ints = tuple[int, ...]
 BATCHES = st.sampled_from([1, 2, 3, 5])

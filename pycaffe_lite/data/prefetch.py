@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from ..errors import DataError
@@ -36,8 +35,8 @@ class Prefetcher(Generic[Batch]):
     def get(self) -> Batch:
         """The next batch, in the order of production; waits for it.
 
-        An error of `produce` is raised here once the batches before it are used up, and again at every later call. Raises
-        `DataError` after `close`, and in a process that was forked since: threads do not survive a fork.
+        An error of `produce` is raised here once the batches before it are used up; later calls raise a `DataError` with its
+        message. Raises `DataError` after `close`, and in a process that was forked since: threads do not survive a fork.
         """
         return self._queue.get()
 
@@ -57,8 +56,8 @@ class _Queue(Generic[Batch]):
         self.changed = threading.Condition()  # reentrant, because `end` may run as part of a garbage collection anywhere
         self.thread: threading.Thread | None = None
         self.closed = False
-        self.error: BaseException | None = None
-        self.traceback: TracebackType | None = None
+        self.error: BaseException | None = None  # until it is raised
+        self.last_words = ""
 
     def get(self) -> Batch:
         if os.getpid() != self.process:
@@ -68,14 +67,18 @@ class _Queue(Generic[Batch]):
                 thread = threading.Thread(target=self.fill, name="pycaffe_lite prefetch", daemon=True)
                 thread.start()
                 self.thread = thread
-            self.changed.wait_for(lambda: self.batches or self.error is not None or self.closed)
+            self.changed.wait_for(lambda: self.batches or self.error or self.last_words or self.closed)
             if self.closed:
                 raise DataError("data cannot be read: the reader was closed")
             if self.batches:
                 self.changed.notify_all()
                 return self.batches.popleft()
-            assert self.error is not None
-            raise self.error.with_traceback(self.traceback)  # the thread's part; without this it grows at every call
+            if self.error is None:
+                raise DataError(f"data cannot be read on after an error: {self.last_words}")
+            # Raised, an error refers to the frames it passes, and so to our owner, which this must not keep alive.
+            error, self.last_words = self.error, str(self.error) or type(self.error).__name__
+            self.error = None
+            raise error
 
     def fill(self) -> None:
         """The thread: makes a batch whenever there is room for one."""
@@ -101,7 +104,7 @@ class _Queue(Generic[Batch]):
 
     def fail(self, error: BaseException) -> None:
         with self.changed:
-            self.error, self.traceback = error, error.__traceback__
+            self.error = error
             self.changed.notify_all()
 
     def end(self) -> None:
