@@ -173,18 +173,22 @@ def _assign(target: np.ndarray, array: Any, what: str) -> None:
         raise NetError(f"{what} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
 
 
-def _net_arguments(
-    *args: Any, phase: Any = None, level: int = 0, stages: Sequence[str] | None = None, weights: Path | None = None
-) -> tuple[Any, Path | None, int, Sequence[str] | None]:
-    """Sorts out pycaffe's two constructors: `(phase, level, stages, weights)` and `(weights, phase)`."""
-    if args and not isinstance(args[0], int):
-        weights, *args_left = args
-        args = tuple(args_left)
-    names = ["phase", "level", "stages", "weights"]
-    given = {"phase": phase, "level": level, "stages": stages, "weights": weights, **dict(zip(names, args))}
-    if len(args) > len(names) or given["phase"] is None:
-        raise TypeError("Net takes (file, phase, level=0, stages=None, weights=None) or (file, weights, phase)")
-    return given["phase"], given["weights"], given["level"], given["stages"]
+def _net_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Path | None, int, Sequence[str] | None]:
+    """Sorts out pycaffe's two constructors, and returns phase, weights, level and stages."""
+    form = _by_weights if args and not isinstance(args[0], int) else _by_phase
+    try:
+        return form(*args, **kwargs)
+    except TypeError:
+        message = "Net takes (file, phase, level=0, stages=None, weights=None) or (file, weights, phase)"
+        raise TypeError(message) from None
+
+
+def _by_phase(phase: Any, level: int = 0, stages: Sequence[str] | None = None, weights: Path | None = None) -> tuple:
+    return phase, weights, level, stages
+
+
+def _by_weights(weights: Path, phase: Any, level: int = 0, stages: Sequence[str] | None = None) -> tuple:
+    return phase, weights, level, stages
 
 
 # ---- solvers ------------------------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def test_an_error_comes_after_the_batches_before_it_and_stays():
         prefetcher.get()
     assert any(frame.name == "__call__" for frame in traceback.extract_tb(caught.value.__traceback__))  # where it was raised
     for _ in range(2):
-        with pytest.raises(DataError, match="cannot be read on after an error: .*record 7 is broken"):
+        with pytest.raises(DataError, match=r"cannot be read on after an error: .*record 7 is broken"):
             prefetcher.get()
     assert wait_until(lambda: threads() == 0)
 

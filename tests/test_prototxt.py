@@ -5,7 +5,6 @@ import os
 import random
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from google.protobuf import descriptor_pb2, text_format
@@ -268,7 +267,7 @@ def test_unreadable_file(tmp_path, name):
 
 def test_where():
     def layer(name, kind="", top=()):
-        return SimpleNamespace(name=name, type=kind, top=list(top))
+        return LayerParameter(name=name, type=kind, top=top)
 
     text = NET + 'layer { name: "conv1" type: "Data" top: "data" }\n' + 'layers { layer { name: "v0" } top: "v" }'
     source = prototxt.parse(text, NetParameter(), "net.prototxt")
@@ -280,6 +279,11 @@ def test_where():
     assert source.where(layer("v0", "Pooling", ["v"])) == 'net.prototxt:19: layer "v0" (Pooling)'
     assert source.where(layer("x_split", "Split")) == 'net.prototxt: layer "x_split" (Split)'
     assert source.where(layer("ip2")) == 'net.prototxt:11: layer "ip2"'
+    twice = 'layer {{ name: "d" type: "Data" top: "d" include {{ phase: {} }} }}\n'
+    phases = twice.format("TRAIN") + twice.format("TEST")
+    net = NetParameter()
+    source = prototxt.parse(phases, net, "net.prototxt")
+    assert [source.where(layer) for layer in net.layer] == [f'net.prototxt:{i}: layer "d" (Data)' for i in (1, 2)]
     nameless = prototxt.parse(text, NetParameter())
     assert nameless.where(layer("ip2", "InnerProduct")) == 'layer "ip2" (InnerProduct)'
     assert nameless.where() == ""

@@ -298,5 +298,5 @@ def test_notes_are_logged(tmp_path):
     handler.close()
     lines = (tmp_path / "log").read_text().splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("W")
+    assert lines[0].startswith("I")
     assert lines[0].endswith(f'{path}: the fields "input", "input_dim" and "input_shape" were replaced by an Input layer')

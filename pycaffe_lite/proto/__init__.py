@@ -34,4 +34,4 @@ def read_solver(path: str | os.PathLike) -> tuple[SolverParameter, Source]:
 
 def _log(source: Source, notes: list[str]) -> None:
     for note in notes:
-        glog.warning(f"{source.name}: {note}")
+        glog.info(f"{source.name}: {note}")

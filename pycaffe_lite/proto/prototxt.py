@@ -75,23 +75,28 @@ class Source:
     """Where a message came from. `name`: the file, as the user wrote it, or empty where there is none."""
 
     name: str = ""
-    _layers: dict[str, list[tuple[list[str], int]]] = field(default_factory=dict)
+    _layers: dict[str, list[tuple[tuple, int]]] = field(default_factory=dict)
 
     def where(self, layer: Any = None) -> str:
         """`net.prototxt:41: layer "ip2" (InnerProduct)`: the place of a layer, for an error; without a layer, the file.
 
-        `layer` is a LayerParameter or anything with `name`, `type` and `top`. The line is that of the `layer` keyword. Where
-        a name occurs more than once (in TRAIN and in TEST), the layer with the same tops is meant, else the first.
+        `layer` is a LayerParameter of the net. The line is that of the `layer` keyword. Where a name occurs more than once
+        (in TRAIN and in TEST), the layer with the same tops and rules is meant, else the first.
         """
         if layer is None or not self.name:
             return self.name if layer is None else _label(layer)
         lines = self._layers.get(_named_part(layer).name, [])
-        same_tops = [line for tops, line in lines if tops == list(layer.top)]
-        line = next((f":{line}" for line in same_tops or [line for _, line in lines]), "")
+        same = [line for mark, line in lines if mark == _mark(layer)]
+        line = next((f":{line}" for line in same or [line for _, line in lines]), "")
         return f"{self.name}{line}: {_label(layer)}"
 
     def _add(self, layer: LayerParameter | V1LayerParameter, line: int) -> None:
-        self._layers.setdefault(_named_part(layer).name, []).append((list(layer.top), line))
+        self._layers.setdefault(_named_part(layer).name, []).append((_mark(layer), line))
+
+
+def _mark(layer: Any) -> tuple:
+    """What tells layers of one name apart."""
+    return tuple(layer.top), tuple(rule.SerializeToString() for rule in (*layer.include, *layer.exclude))
 
 
 def parse(text: str | bytes, message: Message, name: str = "") -> Source:
