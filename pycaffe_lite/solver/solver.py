@@ -51,6 +51,7 @@ class Solver:
         self._make_net = make_net
         with located(where):
             self._check()
+            self.check()
             if param.random_seed >= 0:
                 rng.set_seed(param.random_seed)
             self.net = self._train_net()
@@ -72,6 +73,9 @@ class Solver:
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises `SolverError` where the rule cannot work with `param`."""
 
     # ---- set-up ---------------------------------------------------------------------------------------------------
 
