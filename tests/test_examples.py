@@ -77,3 +77,37 @@ def test_notebook(clone, monkeypatch):
     text = "".join(str(cell.get("outputs")) for cell in notebook.cells)
     assert text.count("image/png") == 3
     assert "same digit, closer than 1" in text
+
+
+OLD_BRANCH = """
+layers {{ name: "conv1{p}" type: CONVOLUTION bottom: "data{p}" top: "conv1{p}" blobs_lr: 1 blobs_lr: 2
+  param: "conv1_w" param: "conv1_b"
+  convolution_param {{ num_output: 20 kernel_size: 5 weight_filler {{ type: "xavier" }} }} }}
+layers {{ name: "pool1{p}" type: POOLING bottom: "conv1{p}" top: "pool1{p}"
+  pooling_param {{ pool: MAX kernel_size: 2 stride: 2 }} }}
+layers {{ name: "ip1{p}" type: INNER_PRODUCT bottom: "pool1{p}" top: "ip1{p}" blobs_lr: 1 blobs_lr: 2
+  param: "ip1_w" param: "ip1_b" inner_product_param {{ num_output: 2 weight_filler {{ type: "xavier" }} }} }}
+"""
+
+
+def test_older_spelling(clone, monkeypatch):
+    """The tutorial as it was first published: V1 layers, transformation in data_param, slice_dim, no backend."""
+    run(clone, "examples/siamese/create_mnist_siamese.sh")
+    monkeypatch.chdir(clone)
+    Path("old.prototxt").write_text(
+        """layers { name: "pair_data" type: DATA top: "pair_data" top: "sim"
+        data_param { source: "examples/siamese/mnist_siamese_train_leveldb" scale: 0.00390625 batch_size: 64 } }
+        layers { name: "slice_pair" type: SLICE bottom: "pair_data" top: "data" top: "data_p"
+          slice_param { slice_dim: 1 slice_point: 1 } }"""
+        + OLD_BRANCH.format(p="")
+        + OLD_BRANCH.format(p="_p")
+        + """layers { name: "loss" type: CONTRASTIVE_LOSS bottom: "ip1" bottom: "ip1_p" bottom: "sim" top: "loss"
+          contrastive_loss_param { margin: 1 } }"""
+    )
+    net = caffe.Net("old.prototxt", caffe.TRAIN)
+    loss = net.forward()["loss"]
+    assert 0 < loss < 1
+    assert net.blobs["pair_data"].data.max() < 1  # scaled
+    assert np.shares_memory(net.params["conv1"][0].data, net.params["conv1_p"][0].data)
+    assert [learnable.lr_mult for learnable in net.learnable] == [1, 2, 1, 2]
+    net.close()
