@@ -34,7 +34,7 @@ def _constant(param, shape, rng):
 
 
 def _uniform(param, shape, rng):
-    if param.min > param.max:
+    if not (math.isfinite(param.max - param.min) and param.min <= param.max):
         raise NetError(f"the uniform filler needs min <= max, received {param.min:g} and {param.max:g}")
     return rng.uniform(param.min, param.max, shape)
 

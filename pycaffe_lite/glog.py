@@ -45,8 +45,14 @@ class _Stderr(logging.Handler):
 
 
 class _File(logging.FileHandler):
+    """A full disk is none either."""
+
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: a full disk must not print a traceback for every line."""
+        """Says nothing, where `logging` would print a traceback for every line."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 def info(message: str) -> None:

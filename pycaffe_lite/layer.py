@@ -19,6 +19,16 @@ from .proto.caffe_pb2 import FillerParameter, LayerParameter
 Blobs = Sequence[Blob]
 
 
+class BlobVec(list[Blob]):
+    """The parameters of a layer. `dtype` is the net's."""
+
+    dtype = np.dtype(np.float32)
+
+    def add_blob(self, *shape: int) -> None:
+        """Appends a parameter of that shape, zeros. It is how Python layers make theirs."""
+        self.append(Blob(*shape, dtype=self.dtype))
+
+
 class Layer:
     """Base of all layer types.
 
@@ -36,11 +46,14 @@ class Layer:
     equal_bottoms_tops = False
     auto_tops = False  # the net adds nameless tops up to the number that the type needs
     is_loss = False  # the first top has a loss weight of 1 unless the prototxt says otherwise
+    type = ""  # each instance has its own of these two; pycaffe shows them on the class as well
+    blobs = BlobVec()
 
     def __init__(self, param: LayerParameter):
         self.param = param
+        self.type = param.type
         self.phase = param.phase
-        self.blobs: list[Blob] = []
+        self.blobs = BlobVec()
         self.dtype = np.dtype(np.float32)
         self.param_propagate_down: list[bool] = []
         self.loss_weights: list[float] = []
@@ -71,15 +84,15 @@ class Layer:
     # ---- help for layer types -------------------------------------------------------------------------------------
 
     @property
-    def type(self) -> str:
-        return self.param.type
-
-    @property
     def rng(self) -> np.random.Generator:
         """The random stream of this layer, made when it is first used."""
         if not hasattr(self, "_rng"):
             self._rng = rng.stream()
         return self._rng
+
+    @rng.setter
+    def rng(self, value: np.random.Generator) -> None:
+        self._rng = value
 
     def new_blob(self, shape: Sequence[int] = ()) -> Blob:
         return Blob(shape, dtype=self.dtype)

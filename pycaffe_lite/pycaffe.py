@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -12,8 +13,10 @@ import numpy as np
 from . import glog, net, rng, solver
 from .blob import Blob, shape_text
 from .device import cuda_problem
-from .errors import DeviceError, NetError, did_you_mean
+from .errors import DeviceError, NetError, did_you_mean, located
 from .layer import Layer, registered_types
+from .layer_types.memory_data import MemoryData
+from .layer_types.python import Python
 from .net import weights as weight_files
 from .proto import Source, read_net, read_solver
 from .proto.caffe_pb2 import NetParameter, SolverParameter
@@ -25,24 +28,25 @@ Path = str | os.PathLike
 class Net(net.Net):
     """A net from a prototxt file: `Net(file, phase, level=0, stages=None, weights=None)` or `Net(file, weights, phase)`.
 
-    `blobs`, `params` and `layer_dict` are ordered by creation. Raises `CaffeError` with file, line and layer.
+    `blobs`, `params` and `layer_dict` are ordered by creation. Raises `CaffeError` with file, line and layer; with
+    `allow_python_layers=False` also for a net that has Python layers, which run any code they name.
     """
 
-    def __init__(self, network_file: Path, *args: Any, **kwargs: Any):
+    def __init__(self, network_file: Path, *args: Any, allow_python_layers: bool = True, **kwargs: Any):
         phase, weights, level, stages = _net_arguments(*args, **kwargs)
         param, source = read_net(network_file)
         param.state.phase = phase
         param.state.level = level
         param.state.stage.extend(stages or ())
-        super().__init__(param, source)
+        super().__init__(param, source, allow_python_layers=allow_python_layers)
         if weights is not None:
             self.copy_from(weights)
 
     @classmethod
-    def from_param(cls, param: NetParameter, source: Source | None = None) -> Net:
+    def from_param(cls, param: NetParameter, source: Source | None = None, *, allow_python_layers: bool = True) -> Net:
         """The net of a NetParameter, in the state that it says."""
         made = cls.__new__(cls)
-        net.Net.__init__(made, param, source)
+        net.Net.__init__(made, param, source, allow_python_layers=allow_python_layers)
         return made
 
     # ---- what is in the net ---------------------------------------------------------------------------------------
@@ -54,11 +58,12 @@ class Net(net.Net):
 
     @property
     def layers(self) -> list[Layer]:
-        return [node.layer for node in self.nodes]
+        """The layers in order; for a Python layer the object of the user's class."""
+        return [node.layer.user if isinstance(node.layer, Python) else node.layer for node in self.nodes]
 
     @property
     def layer_dict(self) -> OrderedDict[str, Layer]:
-        return OrderedDict((node.name, node.layer) for node in self.nodes)
+        return OrderedDict(zip(self._layer_names, self.layers, strict=True))
 
     @property
     def top_names(self) -> OrderedDict[str, list[str]]:
@@ -118,6 +123,19 @@ class Net(net.Net):
         self.backward_layers(first, last)
         names = self.nodes[last].bottom_names if end is not None else self.inputs
         return self._views(dict.fromkeys([*names, *(diffs or ())]), "diff")
+
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Gives the first layer, a MemoryData, what it hands out: `data` N x C x H x W and `labels` N (or N x 1 x 1 x 1).
+
+        N is a multiple of the layer's batch size. Both are contiguous arrays of float32, which are not copied: what is
+        written to them later is seen by later forwards.
+        """
+        first = self.nodes[0] if self.nodes else None
+        if first is None or not isinstance(first.layer, MemoryData):
+            kind = first.layer.type if first else "none"
+            raise NetError(f"set_input_arrays needs a net whose first layer is a MemoryData, received {kind}")
+        with located(first.where):
+            first.layer.set_arrays(data, labels)
 
     def _views(self, names: dict[str, None], kind: str) -> dict[str, np.ndarray]:
         for name in names:
@@ -194,18 +212,18 @@ def _by_weights(weights: Path, phase: Any, level: int = 0, stages: Sequence[str]
 # ---- solvers ------------------------------------------------------------------------------------------------------
 
 
-def get_solver(solver_file: Path) -> solver.Solver:
+def get_solver(solver_file: Path, *, allow_python_layers: bool = True) -> solver.Solver:
     """The solver that a prototxt file describes, of the class that its `type` names."""
     param, source = read_solver(solver_file)
     param.snapshot_prefix = default_snapshot_prefix(param, solver_file)
-    return make_solver(param, source.where())
+    return make_solver(param, source.where(), allow_python_layers=allow_python_layers)
 
 
-def make_solver(param: SolverParameter, where: str = "") -> solver.Solver:
+def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers: bool = True) -> solver.Solver:
     """The solver that a SolverParameter describes, with nets that have pycaffe's face."""
-    if param.solver_mode == SolverParameter.GPU:
+    if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
         use_gpu_or_warn()
-    return solver.create(param, where, Net.from_param)
+    return solver.create(param, where, functools.partial(Net.from_param, allow_python_layers=allow_python_layers))
 
 
 # ---- devices and seeds --------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ class Case:
     which the layer is smooth.   `gradients`: the bottoms that get one; None: the type has no backward at all.
     `in_place`: the layer may write its top over its bottom.   `rtol`: how far the gradient may be off the slope.
     `needs_database`: the layer reads files; it is not run here but in tests of its own.
+    `touches_unasked`: backward may change the gradient of a bottom that was not asked for, as Caffe's does: it is the top's
+    memory, or scratch.
     """
 
     type: str
@@ -35,6 +37,7 @@ class Case:
     phase: int = TRAIN
     rtol: float = 1e-6
     needs_database: bool = False
+    touches_unasked: bool = False
 
     @property
     def id(self) -> str:
@@ -121,4 +124,204 @@ CASES = [
     Case("Split", "", normal(3, 2), tops=3),
     Case("Split", "", normal(3), tops=1),
     Case("TanH", "", normal(3, 4), in_place=True),
+]
+
+# ---- normalisation, losses, convolutions ---------------------------------------------------------------------------
+
+
+def off_margin(classes: int, *inner: int) -> Bottoms:
+    """Scores n x classes x inner, none of them near 1 or -1, and n labels."""
+    return lambda rng, n: [
+        rng.choice([0.2, 1.7], (n, classes, *inner)) * rng.choice([-1, 1], (n, classes, *inner)) * rng.uniform(0.9, 1.1),
+        rng.integers(classes * int(np.prod(inner)), size=n).astype(float),
+    ]
+
+
+def probabilities(classes: int) -> Bottoms:
+    return lambda rng, n: [rng.uniform(0.1, 1, (n, classes)), rng.integers(classes, size=n).astype(float)]
+
+
+def with_matrix(bottoms: Bottoms, classes: int) -> Bottoms:
+    """`bottoms` and a classes x classes matrix."""
+    return lambda rng, n: [*bottoms(rng, n), rng.normal(size=(classes, classes))]
+
+
+def targets(*shape: int) -> Bottoms:
+    """Scores n x shape, and targets from 0 to 1."""
+    return lambda rng, n: [rng.normal(size=(n, *shape)), rng.choice([0, 0.3, 1], (n, *shape))]
+
+
+CASES += [
+    Case("BatchNorm", "", normal(3, 4, 2), in_place=True),
+    Case("BatchNorm", "batch_norm_param { eps: 0.5 use_global_stats: false }", normal(3), in_place=True, phase=TEST),
+    Case(
+        "Deconvolution",
+        f"convolution_param {{ num_output: 4 kernel_size: 3 pad: 1 stride: 2 group: 2 {FILLERS} }}",
+        normal(2, 4, 3, count=2),
+        tops=2,
+        gradients=(0, 1),
+    ),
+    Case(
+        "Deconvolution",
+        f"convolution_param {{ num_output: 3 kernel_size: 2 dilation: 2 bias_term: false {FILLERS} }}",
+        normal(2, 3, 2, 4),
+    ),
+    Case("HingeLoss", "", off_margin(4)),
+    Case("HingeLoss", "hinge_loss_param { norm: L2 }", off_margin(2, 3, 1)),
+    Case("Im2col", "convolution_param { kernel_size: 3 stride: 2 pad: 1 }", normal(2, 6, 5)),
+    Case("Im2col", "convolution_param { kernel_size: 2 dilation: 2 axis: 2 }", normal(2, 3, 6)),
+    Case("InfogainLoss", "", with_matrix(classified(4), 4)),
+    Case("InfogainLoss", "loss_param { ignore_label: 1 normalization: FULL }", with_matrix(classified(3, 2, 2), 3)),
+    Case("LRN", "lrn_param { local_size: 3 alpha: 2 }", normal(6, 3, 2), in_place=True),
+    Case("LRN", "lrn_param { alpha: 0.5 beta: 1.2 k: 2 }", normal(2, 1, 70), in_place=True),
+    Case("LRN", "lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL }", normal(2, 5, 4), in_place=True),
+    Case("MultinomialLogisticLoss", "", probabilities(4)),
+    Case("MVN", "", normal(2, 4, 3), in_place=True),
+    Case("MVN", "mvn_param { across_channels: true }", normal(3, 2, 2), in_place=True),
+    Case("MVN", "mvn_param { normalize_variance: false }", normal(2, 3, 2), in_place=True),
+    Case("SigmoidCrossEntropyLoss", "", targets(3, 2)),
+    Case("SigmoidCrossEntropyLoss", "loss_param { ignore_label: 1 normalization: VALID }", targets(4)),
+    Case("SPP", "spp_param { pyramid_height: 3 }", distinct(2, 7, 6)),
+    Case("SPP", "spp_param { pyramid_height: 2 pool: AVE }", normal(2, 5, 6)),
+    Case("SPP", "spp_param { pyramid_height: 1 }", distinct(2, 3, 4)),
+]
+
+# ---- elementwise, shape, indices -----------------------------------------------------------------------------------
+
+
+def shapes(*shapes: tuple[int, ...]) -> Bottoms:
+    """A normal bottom n x shape for each of `shapes`."""
+    return lambda rng, n: [rng.normal(size=(n, *shape)) for shape in shapes]
+
+
+def fixed(*shape: int) -> Bottoms:
+    """A normal bottom n x shape, and one of `shape` alone."""
+    return lambda rng, n: [rng.normal(size=(n, *shape)), rng.normal(size=shape)]
+
+
+def indexed(rows: int, *shape: int) -> Bottoms:
+    """n x shape indices below `rows`."""
+    return lambda rng, n: [rng.integers(rows, size=(n, *shape)).astype(float)]
+
+
+def chosen(*shape: int) -> Bottoms:
+    """n x shape, and 2 n indices of items."""
+    return lambda rng, n: [rng.normal(size=(n, *shape)), rng.integers(max(n, 1), size=2 * n).astype(float)]
+
+
+def selected(*shapes_: tuple[int, ...]) -> Bottoms:
+    """Bottoms n x shape, and a selector that drops every third item."""
+    return lambda rng, n: [*shapes(*shapes_)(rng, n), (np.arange(n).reshape(n, 1) % 3 - 1).astype(float)]
+
+
+CASES += [
+    Case("AbsVal", "", off_zero(3, 4), in_place=True),
+    Case("ArgMax", "", distinct(3, 4), gradients=None),
+    Case("ArgMax", "argmax_param { top_k: 3 out_max_val: true }", distinct(5), gradients=None),
+    Case("ArgMax", "argmax_param { axis: -2 top_k: 2 }", distinct(2, 3, 4), gradients=None),
+    Case("ArgMax", "argmax_param { axis: 1 out_max_val: true }", distinct(4, 2), gradients=None),
+    Case("BatchReindex", "", chosen(3, 2)),
+    Case("Bias", "", normal(3, 4), in_place=True),
+    Case("Bias", "bias_param { axis: -2 num_axes: -1 }", normal(3, 4), in_place=True),
+    Case("Bias", "", fixed(3, 4), gradients=(0, 1)),
+    Case("BNLL", "", normal(3, 4)),
+    Case("Clip", "clip_param { min: -0.7 max: 1.1 }", off_zero(3, 4), in_place=True),
+    Case("Concat", "", shapes((2, 3), (4, 3), (1, 3)), gradients=(0, 1, 2)),
+    Case("Concat", "concat_param { axis: 0 }", shapes((3,), (3,)), gradients=(0, 1)),
+    Case("Concat", "concat_param { axis: -1 }", shapes((2, 3), (2, 1)), gradients=(0, 1)),
+    Case("Concat", "concat_param { concat_dim: 2 }", normal(2, 3), touches_unasked=True),
+    Case("Crop", "", shapes((3, 6, 5), (7, 4, 3)), gradients=(0, 1)),
+    Case("Crop", "crop_param { axis: -3 offset: 1 offset: 0 offset: 2 }", shapes((3, 6, 5), (2, 4, 3)), gradients=(0, 1)),
+    Case("Crop", "crop_param { axis: 1 offset: 1 }", shapes((3, 6), (2, 4)), gradients=(0, 1)),
+    Case("Eltwise", "", normal(3, 2, count=2), gradients=(0, 1)),
+    Case("Eltwise", "eltwise_param { coeff: 2 coeff: -1 coeff: 0.5 }", normal(3, 2, count=3), gradients=(0, 1, 2)),
+    Case("Eltwise", "eltwise_param { operation: PROD }", normal(3, 2, count=3), gradients=(0, 1, 2)),
+    Case(
+        "Eltwise",
+        "eltwise_param { operation: PROD stable_prod_grad: false }",
+        lambda rng, n: [*off_zero(3, 2)(rng, n), *off_zero(3, 2)(rng, n)],
+        gradients=(0, 1),
+    ),
+    Case("Eltwise", "eltwise_param { operation: MAX }", normal(3, 2, count=4), gradients=(0, 1, 2, 3)),
+    Case("ELU", "", off_zero(3, 4), in_place=True),
+    Case("ELU", "elu_param { alpha: -0.5 }", off_zero(3, 4), in_place=True),
+    Case("Embed", f"embed_param {{ num_output: 4 input_dim: 5 {FILLERS} }}", indexed(5, 3), gradients=()),
+    Case("Embed", f"embed_param {{ num_output: 3 input_dim: 2 bias_term: false {FILLERS} }}", indexed(2), gradients=()),
+    Case("Exp", "", normal(3, 4), in_place=True),
+    Case("Exp", "exp_param { base: 2 scale: -0.5 shift: 3 }", normal(3, 4), in_place=True),
+    Case("Filter", "", selected((3,)), gradients=(0,)),
+    Case("Filter", "", selected((2, 2), (3,)), tops=2, gradients=(0, 1)),
+    Case("Flatten", "", normal(2, 3, 2), touches_unasked=True),
+    Case("Flatten", "flatten_param { axis: -3 end_axis: 2 }", normal(2, 3, 2), touches_unasked=True),
+    Case("Log", "", positive(3, 4), in_place=True),
+    Case("Log", "log_param { base: 10 scale: -0.5 shift: 3 }", positive(3, 4), in_place=True),
+    Case("Parameter", "parameter_param { shape { dim: 2 dim: 3 } }", gradients=()),
+    Case("PReLU", "", off_zero(3, 4), in_place=True),
+    Case("PReLU", "", off_zero(3), in_place=True),
+    Case("PReLU", "prelu_param { channel_shared: true }", off_zero(3, 4, 2), in_place=True),
+    Case("Reduction", "", normal(3, 2)),
+    Case("Reduction", "reduction_param { operation: ASUM axis: 1 coeff: 2 }", off_zero(3, 2)),
+    Case("Reduction", "reduction_param { operation: SUMSQ axis: -1 coeff: -0.5 }", normal(3, 2)),
+    Case("Reduction", "reduction_param { operation: MEAN coeff: 3 }", normal(3, 2)),
+    Case("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", normal(3, 2), touches_unasked=True),
+    Case("Reshape", "reshape_param { shape { dim: 2 dim: 0 dim: 2 } axis: 1 }", normal(4, 3), touches_unasked=True),
+    Case("Reshape", "reshape_param { shape { dim: -1 dim: 2 } axis: -3 num_axes: 1 }", normal(4, 3), touches_unasked=True),
+    Case("Reshape", "reshape_param { shape { dim: 1 dim: 1 } axis: -1 }", normal(4), touches_unasked=True),
+    Case("Scale", "", normal(3, 4), in_place=True, touches_unasked=True),
+    Case("Scale", "scale_param { bias_term: true }", normal(3), in_place=True, touches_unasked=True),
+    Case(
+        "Scale", "scale_param { axis: -2 num_axes: 2 bias_term: true }", normal(2, 3, 4), in_place=True, touches_unasked=True
+    ),
+    Case("Scale", "scale_param { axis: 0 num_axes: 0 bias_term: true }", normal(3, 4), in_place=True, touches_unasked=True),
+    Case("Scale", "scale_param { bias_term: true }", fixed(3, 4), gradients=(0, 1), touches_unasked=True),
+    Case("Swish", "", normal(3, 4), in_place=True),
+    Case("Swish", "swish_param { beta: -0.3 }", normal(3, 4), in_place=True),
+    Case("Threshold", "threshold_param { threshold: 0.5 }", off_zero(3, 4), gradients=None),
+    Case("Tile", "tile_param { tiles: 3 }", normal(2, 3)),
+    Case("Tile", "tile_param { axis: -1 tiles: 2 }", normal(2, 3)),
+    Case("Tile", "tile_param { axis: 0 tiles: 2 }", normal(3)),
+]
+
+# ---- recurrent layers, Python, data --------------------------------------------------------------------------------
+
+
+def sequences(*shape: int, static: tuple[int, ...] | None = None, states: tuple[int, ...] = ()) -> Bottoms:
+    """x 4 x n x shape, cont 4 x n, perhaps a static input n x static, and a state 1 x n x D for each D in `states`.
+
+    All streams begin at the first step, so that no forward depends on the one before; some begin anew in the middle.
+    """
+
+    def bottoms(rng: Random, n: int) -> list[np.ndarray]:
+        cont = (rng.random((4, n)) < 0.7).astype(float)
+        cont[:1] = 0
+        rest = [rng.normal(size=(n, *static))] if static else []
+        return [rng.normal(size=(4, n, *shape)), cont, *rest, *(rng.normal(size=(1, n, d)) for d in states)]
+
+    return bottoms
+
+
+def one_step(d: int) -> Bottoms:
+    """c 1 x n x d, gates 1 x n x 4d, cont 1 x n of 0 and 1, between which Caffe's gradient is no slope."""
+    return lambda rng, n: [
+        rng.normal(size=(1, n, d)),
+        rng.normal(size=(1, n, 4 * d)),
+        rng.integers(2, size=(1, n)).astype(float),
+    ]
+
+
+RECURRENT = f"recurrent_param {{ num_output: 3 {FILLERS} %s}}"
+
+CASES += [
+    Case("HDF5Output", needs_database=True),
+    Case("ImageData", needs_database=True),
+    Case("LSTM", RECURRENT % "", sequences(2)),
+    Case("LSTM", RECURRENT % "", sequences(2, 2, static=(2, 3)), gradients=(0, 2)),
+    Case("LSTM", RECURRENT % "expose_hidden: true ", sequences(2, states=(3, 3)), tops=3, gradients=None),
+    Case("LSTMUnit", "", one_step(3), tops=2, gradients=(0, 1)),
+    Case("MemoryData", needs_database=True),
+    Case("Python", needs_database=True),
+    Case("RNN", RECURRENT % "", sequences(2)),
+    Case("RNN", RECURRENT % "", sequences(2, 2, static=(2, 3)), gradients=(0, 2)),
+    Case("RNN", RECURRENT % "expose_hidden: true ", sequences(2, states=(3,)), tops=2, gradients=None),
+    Case("WindowData", needs_database=True),
 ]

@@ -59,10 +59,10 @@ class Rig:
 
     def backward(self, top_diffs: Sequence[np.ndarray], propagate_down: Sequence[bool]) -> list[np.ndarray]:
         """Copies of the bottoms' gradients; those of the parameters start from 0."""
-        for blob, diff in zip(self.top, top_diffs, strict=True):
-            blob.diff[...] = diff
         for blob in self.layer.blobs:
             blob.diff[...] = 0
+        for blob, diff in zip(self.top, top_diffs, strict=True):
+            blob.diff[...] = diff
         self.layer.backward(self.top, propagate_down, self.bottom)
         return [blob.diff.copy() for blob in self.bottom]
 

@@ -83,7 +83,7 @@ def test_backward_writes_only_what_is_asked_for(case):
         for i, gradient in enumerate(gradients):
             if i in asked:
                 assert not np.any(gradient == 77), "part of the gradient was not written"
-            else:
+            elif not case.touches_unasked:
                 np.testing.assert_array_equal(gradient, 77)
 
 
@@ -151,8 +151,10 @@ KIT_CASES = kit_cases()
 
 @pytest.mark.skipif(not KIT, reason="PYCAFFE_LITE_CONFORMANCE is not set")
 @pytest.mark.parametrize("case", KIT_CASES, ids=[case["id"] for case in KIT_CASES])
-def test_conformance_kit(case):
-    replay(Path(str(KIT)) / "layers", case)
+def test_conformance_kit(case, monkeypatch):
+    folder = Path(str(KIT)).resolve() / "layers"
+    monkeypatch.chdir(folder)  # files that a layer reads are named from there
+    replay(folder, case)
 
 
 # ---- single types -------------------------------------------------------------------------------------------------

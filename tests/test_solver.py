@@ -661,7 +661,7 @@ def test_a_snapshot_on_demand_does_not_end_training():
 
 
 def test_a_test_can_be_stopped_between_two_batches(capsys):
-    solver = make("test_iter: 5 test_interval: 2 test_initialization: false ")
+    solver = make("test_iter: 5 test_interval: 2 test_initialization: false snapshot_after_train: false ")
     forwards = count_forwards(solver.test_nets[0])
     ask(solver, at_2=Action.NONE, at_3=Action.SNAPSHOT, at_4=Action.STOP)  # looks 0 and 1 follow the first two steps
     solver.solve()

@@ -54,7 +54,7 @@ def call(command: Callable[[list[str]], int | None], argv: list[str] | None = No
     except (CaffeError, OSError, MemoryError) as error:
         if traceback:
             raise
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
 
 

@@ -64,9 +64,11 @@ def _truth(text: str) -> bool:
 
 
 def add_state_flags(flags: Flags) -> None:
-    """Adds `--level` and `--stage`."""
+    """Adds `--level`, `--stage` and `--no-python-layers`, which every command that builds a net takes."""
     flags.flag("level", type=int, default=0, metavar="N", help="level of the net's state (default 0)")
     flags.flag("stage", default="", metavar="NAMES", help="stages of the net's state, with commas")
+    what = "refuse a net with Python layers, which run any code they name (or set PYCAFFE_LITE_NO_PYTHON_LAYERS=1)"
+    flags.add_argument("--no-python-layers", action="store_true", help=what)
 
 
 def stages(values: argparse.Namespace) -> list[str]:

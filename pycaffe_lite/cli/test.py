@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
     if values.iterations < 1:
         raise NetError(f"--iterations is at least 1, received {values.iterations}")
     refuse_gpu(values)
-    net = Net(values.model, TEST, level=values.level, stages=stages(values))
+    allow = not values.no_python_layers
+    net = Net(values.model, TEST, level=values.level, stages=stages(values), allow_python_layers=allow)
     try:
         for path in filter(None, values.weights.split(",")):
             net.copy_from(path)

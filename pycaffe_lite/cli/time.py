@@ -28,7 +28,14 @@ def main(argv: list[str]) -> int:
         raise NetError(f"--iterations is at least 1, received {values.iterations}")
     refuse_gpu(values)
     phase = caffe_pb2.Phase.Value(values.phase)
-    net = Net(values.model, phase, level=values.level, stages=stages(values), weights=values.weights or None)
+    net = Net(
+        values.model,
+        phase,
+        level=values.level,
+        stages=stages(values),
+        weights=values.weights or None,
+        allow_python_layers=not values.no_python_layers,
+    )
     try:
         measure(net, values.iterations)
     finally:

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     if values.weights:
         param.weights.append(values.weights)
     with _log_and_bar(values, param) as attach:
-        solver = make_solver(param, source.where())
+        solver = make_solver(param, source.where(), allow_python_layers=not values.no_python_layers)
         try:
             with _signals(solver, values):
                 if values.snapshot:
@@ -135,14 +135,9 @@ class _Bar:
         import tqdm
 
         self._solver = solver
-        has_width = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some pseudo-terminals do not say
-        self._bar = tqdm.tqdm(
-            total=solver.param.max_iter,
-            initial=solver.iter,
-            unit="iter",
-            dynamic_ncols=has_width,
-            ncols=None if has_width else 80,
-        )
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some pseudo-terminals do not say their size
+        size: dict = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
+        self._bar = tqdm.tqdm(total=solver.param.max_iter, initial=solver.iter, unit="iter", **size)
         solver.watchers.append(self._update)
         solver.test_watchers.append(self._show_test)
 
@@ -159,4 +154,5 @@ class _Bar:
     def close(self) -> None:
         self._bar.close()
         if self._solver.last_snapshot:
-            print(f"last snapshot: {self._solver.last_snapshot}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(f"last snapshot: {self._solver.last_snapshot}", file=sys.stderr)

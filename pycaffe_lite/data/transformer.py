@@ -36,7 +36,7 @@ class Transformer:
         self._mirror = param.mirror
         self._scale = param.scale
         self._mean_file = param.mean_file
-        self._mean_image = _read_mean(param.mean_file) if param.HasField("mean_file") else None
+        self._mean_image = read_mean(param.mean_file) if param.HasField("mean_file") else None
         self._mean_values = np.array(param.mean_value, np.float32)
 
     def output_shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
@@ -90,7 +90,7 @@ class Transformer:
         return cut(images, np.arange(count)), None if mean is None else cut(mean, 0)
 
 
-def _read_mean(path: str) -> np.ndarray:
+def read_mean(path: str) -> np.ndarray:
     """The image C x H x W of a BlobProto file, float32."""
     try:
         blob = decode_blob(read_message(path, "BlobProto"))

@@ -7,7 +7,7 @@
 """
 
 from .cuda import cuda_device_count, cuda_problem
-from .kernels import Kernel, chunk, function, kernel, num_threads, prange, serial_blas
+from .kernels import Kernel, chunk, function, inlined, kernel, num_threads, prange, serial_blas
 from .memory import HOST, Device, Head, SyncedMemory, aligned_zeros, array_module, current, use
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "cuda_problem",
     "current",
     "function",
+    "inlined",
     "kernel",
     "num_threads",
     "prange",

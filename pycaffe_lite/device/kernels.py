@@ -38,7 +38,7 @@ from threadpoolctl import ThreadpoolController
 
 from ..errors import DeviceError
 
-__all__ = ["Kernel", "chunk", "function", "kernel", "num_threads", "prange", "serial_blas"]
+__all__ = ["Kernel", "chunk", "function", "inlined", "kernel", "num_threads", "prange", "serial_blas"]
 
 # Sums may be reordered (that is what vectors need); NaN and infinity keep their meaning, so a diverged net shows as one.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
@@ -67,6 +67,11 @@ def num_threads() -> int:
 def function(body: Callable) -> Callable:
     """Compiles a function that kernels call."""
     return numba.njit(body, **_OPTIONS)
+
+
+def inlined(body: Callable) -> Callable:
+    """Compiles a function whose few lines are copied into its callers: for innermost loops, where a call costs more."""
+    return numba.njit(body, inline="always", **_OPTIONS)
 
 
 @function

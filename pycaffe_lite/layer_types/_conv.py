@@ -5,6 +5,16 @@ Seen from a convolution there is an *image* side (`channels` planes) and a *wind
 Convolution goes from image to windows, Deconvolution from windows to image.
 
 The work is cut into chunks of images where there are enough of them, else each image is cut along the rows of its matrices.
+
+*Taps.* With a vertical stride of 1 the rows of a kernel see the same lines of the image, a line apart. Then the columns need
+be laid out for a kernel of one row only (kernel height times fewer), and each row of the kernel, a tap, is a product with
+the columns from its own line on:
+    windows = sum over taps of W[tap] . columns[from line tap * dilation]
+Without taps the whole kernel is the only one.
+
+Names in the kernels: N images, G groups, T taps; for each group O outputs and K = channels / group * kernel positions of a
+tap; Q windows. Columns have G K rows of `width` elements, of which a tap reads Q, from `tap * shift` on.
+    image N x C x pixels, windows N x (G O) x Q, weights T x (G O) x K, col chunks x (G K width)
 """
 
 from __future__ import annotations
@@ -14,154 +24,170 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..device import chunk, kernel, num_threads, prange
+from ..device import chunk, function, kernel, num_threads, prange
 from ..device.blas import gemm
 from ..errors import NetError
 from ..layer import Blobs, Layer
 from ..ops.im2col import col2im, im2col
-from ..ops.scratch import scratch
+from ..ops.scratch import scratches
 
 MAX_IM2COL = 2**31 - 1
 
+# Taps are used where their products are at least so deep (K), their result, to which all taps add, stays in the cache (O Q),
+# and laying out the weights anew is little beside the work (N Q for each output).
+TURNED_WINDOWS = 1024
+
+TAP_MIN_DEPTH, TAP_MAX_RESULT, TAP_MIN_WINDOWS = 32, 2**18, 16
+
+
+@function
+def weigh(columns, weights, bias, group, low, high, width, shift, windows):
+    """Rows `low`..`high` of each group of one image's windows = W . columns + bias."""
+    taps, outputs, k = weights.shape
+    o, q = outputs // group, windows.shape[1]
+    weights = weights.reshape(-1)
+    for g in range(group):
+        first = g * o + low
+        for row in range(first, first + high - low if bias.size else first):
+            windows[row] = bias[row]
+        for tap in range(taps):
+            keep = 1 if bias.size or tap else 0
+            gemm(False, False, high - low, q, k, 1, weights[(tap * outputs + first) * k :], k,
+                 columns[g * k * width + tap * shift :], width, keep, windows[first:], q)  # fmt: skip
+
+
+@function
+def spread(windows, weights, group, low, high, width, shift, columns):
+    """Rows `low`..`high` of each group of one image's columns = W' . windows; what several taps write is summed."""
+    taps, outputs, k = weights.shape
+    o, q = outputs // group, windows.shape[1]
+    weights = weights.reshape(-1)
+    for g in range(group):
+        first = g * k + low
+        if taps > 1:
+            columns[first * width : (first + high - low) * width] = 0
+        for tap in range(taps):
+            keep = 1 if taps > 1 else 0
+            gemm(True, False, high - low, q, o, 1, weights[(tap * outputs + g * o) * k + low :], k,
+                 windows[g * o :], q, keep, columns[first * width + tap * shift :], width)  # fmt: skip
+
+
+@function
+def turn(source, first, last, low, high, target):
+    """Rows `first`..`last`, columns `low`..`high` of `source` become columns and rows of `target` (from row 0 on)."""
+    for strip in range(first, last, 8):  # planes of 4096 bytes compete for the same lines of the cache: few at a time
+        for i in range(np.uintp(low), np.uintp(high)):
+            for row in range(np.uintp(strip), np.uintp(min(strip + 8, last))):
+                target[i - np.uintp(low), row] = source[row, i]
+
+
+@function
+def correlate(columns, turned, group, low, high, width, shift, keep, sums):
+    """Rows `low`..`high` of each group of `sums` (T x (G K) x O) = columns . turned (+ sums, if `keep` is 1)."""
+    taps, rows, o = sums.shape
+    k, (q, outputs) = rows // group, turned.shape
+    turned, sums = turned.reshape(-1), sums.reshape(-1)
+    for g in range(group):
+        first = g * k + low
+        for tap in range(taps):
+            gemm(False, False, high - low, o, q, 1, columns[first * width + tap * shift :], width,
+                 turned[g * o :], outputs, keep, sums[(tap * rows + first) * o :], o)  # fmt: skip
+
 
 @kernel
-def to_windows(image, weights, windows, geometry, group, direct, col, chunks):
-    """windows = W . im2col(image), a chunk of images at a time. Shapes: image N x C x pixels, windows N x O x Q,
-    weights O x K, col chunks x (group * K * Q)."""
-    count = image.shape[0]
-    outputs, q = windows.shape[1:]
-    k = weights.shape[1]
-    o = outputs // group
-    image, weights, windows = image.reshape(count, -1), weights.reshape(-1), windows.reshape(count, -1)
+def to_windows(image, weights, bias, windows, geometry, group, direct, width, shift, col, chunks):
+    """windows = W . im2col(image) + bias (none: an empty array), a chunk of images at a time."""
+    count, o, rows = image.shape[0], weights.shape[1] // group, group * weights.shape[2]
+    image = image.reshape(count, -1)
     for c in prange(chunks):
         low, high = chunk(c, chunks, count)
         for n in range(low, high):
-            columns = image[n] if direct else col[c]
             if not direct:
-                im2col(image[n], geometry, 0, group * k, columns)
-            for g in range(group):
-                gemm(
-                    False, False, o, q, k, 1, weights[g * o * k :], k, columns[g * k * q :], q, 0, windows[n, g * o * q :], q
-                )
+                im2col(image[n], geometry, 0, rows, col[c])
+            weigh(image[n] if direct else col[c], weights, bias, group, 0, o, width, shift, windows[n])
 
 
 @kernel
-def to_windows_split(image, weights, windows, geometry, group, direct, col, chunks):
+def to_windows_split(image, weights, bias, windows, geometry, group, direct, width, shift, col, chunks):
     """The same for few images: threads share the rows of each image's columns, then the rows of its result."""
-    count = image.shape[0]
-    outputs, q = windows.shape[1:]
-    k = weights.shape[1]
-    o = outputs // group
-    image, weights, windows = image.reshape(count, -1), weights.reshape(-1), windows.reshape(count, -1)
+    count, o, rows = image.shape[0], weights.shape[1] // group, group * weights.shape[2]
+    image = image.reshape(count, -1)
     for n in range(count):
-        columns = image[n] if direct else col[0]
         if not direct:
             for c in prange(chunks):
-                low, high = chunk(c, chunks, group * k)
-                im2col(image[n], geometry, low, high, columns)
+                low, high = chunk(c, chunks, rows)
+                im2col(image[n], geometry, low, high, col[0])
         for c in prange(chunks):
-            for g in range(group):
-                low, high = chunk(c, chunks, o)
-                start = g * o + low
-                gemm(False, False, high - low, q, k, 1, weights[start * k :], k, columns[g * k * q :], q, 0,
-                     windows[n, start * q :], q)  # fmt: skip
+            low, high = chunk(c, chunks, o)
+            weigh(image[n] if direct else col[0], weights, bias, group, low, high, width, shift, windows[n])
 
 
 @kernel
-def to_image(windows, weights, image, geometry, group, direct, col, chunks):
+def to_image(windows, weights, image, geometry, group, direct, width, shift, col, chunks):
     """image = col2im(W' . windows), a chunk of images at a time."""
-    count, channels = image.shape[:2]
-    outputs, q = windows.shape[1:]
-    k = weights.shape[1]
-    o = outputs // group
-    image, weights, windows = image.reshape(count, -1), weights.reshape(-1), windows.reshape(count, -1)
+    count, channels, k = image.shape[0], image.shape[1], weights.shape[2]
+    image = image.reshape(count, -1)
     for c in prange(chunks):
         low, high = chunk(c, chunks, count)
         for n in range(low, high):
-            columns = image[n] if direct else col[c]
-            for g in range(group):
-                gemm(
-                    True, False, k, q, o, 1, weights[g * o * k :], k, windows[n, g * o * q :], q, 0, columns[g * k * q :], q
-                )
+            spread(windows[n], weights, group, 0, k, width, shift, image[n] if direct else col[c])
             if not direct:
-                col2im(columns, geometry, 0, channels, image[n])
+                col2im(col[c], geometry, 0, channels, image[n])
 
 
 @kernel
-def to_image_split(windows, weights, image, geometry, group, direct, col, chunks):
+def to_image_split(windows, weights, image, geometry, group, direct, width, shift, col, chunks):
     """The same for few images: threads share the rows of the columns, then the channels of the image."""
-    count, channels = image.shape[:2]
-    outputs, q = windows.shape[1:]
-    k = weights.shape[1]
-    o = outputs // group
-    image, weights, windows = image.reshape(count, -1), weights.reshape(-1), windows.reshape(count, -1)
+    count, channels, k = image.shape[0], image.shape[1], weights.shape[2]
+    image = image.reshape(count, -1)
     for n in range(count):
-        columns = image[n] if direct else col[0]
         for c in prange(chunks):
             low, high = chunk(c, chunks, k)
-            for g in range(group):
-                gemm(True, False, high - low, q, o, 1, weights[g * o * k + low :], k, windows[n, g * o * q :], q, 0,
-                     columns[(g * k + low) * q :], q)  # fmt: skip
+            spread(windows[n], weights, group, low, high, width, shift, image[n] if direct else col[0])
         if not direct:
             for c in prange(chunks):
                 low, high = chunk(c, chunks, channels)
-                col2im(columns, geometry, low, high, image[n])
+                col2im(col[0], geometry, low, high, image[n])
 
 
 @kernel
-def to_weights(windows, image, sums, geometry, group, direct, col, chunks):
-    """sums[chunk] = the chunk's images' sum of windows . im2col(image)', the gradient of the weights (chunks x O x K)."""
-    count = image.shape[0]
-    outputs, q = windows.shape[1:]
-    k = sums.shape[2]
-    o = outputs // group
-    image, windows, sums = image.reshape(count, -1), windows.reshape(count, -1), sums.reshape(chunks, -1)
+def to_weights(windows, image, sums, geometry, group, direct, width, shift, col, turned, chunks):
+    """sums[chunk] = the chunk's images' sum of im2col(image) . windows' (T x (G K) x O), the gradient of the weights.
+
+    Products of matrices that are not transposed are the fastest, so windows are turned first, as many at a time as fit into
+    `turned`: chunks x windows x (G O).
+    """
+    count, (outputs, q), rows = image.shape[0], windows.shape[1:], sums.shape[2]
+    image = image.reshape(count, -1)
     for c in prange(chunks):
         low, high = chunk(c, chunks, count)
         for n in range(low, high):
-            columns = image[n] if direct else col[c]
             if not direct:
-                im2col(image[n], geometry, 0, group * k, columns)
-            keep = 0 if n == low else 1
-            for g in range(group):
-                gemm(
-                    False,
-                    True,
-                    o,
-                    k,
-                    q,
-                    1,
-                    windows[n, g * o * q :],
-                    q,
-                    columns[g * k * q :],
-                    q,
-                    keep,
-                    sums[c, g * o * k :],
-                    k,
-                )
+                im2col(image[n], geometry, 0, rows, col[c])
+            columns = image[n] if direct else col[c]
+            for start in range(0, q, turned.shape[1]):
+                end = min(start + turned.shape[1], q)
+                turn(windows[n], 0, outputs, start, end, turned[c])
+                keep = 0 if n == low and start == 0 else 1
+                correlate(columns[start:], turned[c, : end - start], group, 0, rows // group, width, shift, keep, sums[c])
 
 
 @kernel
-def to_weights_split(windows, image, sums, geometry, group, direct, col, chunks):
-    """The same for few images, into one sum: threads share the rows of the columns, then the rows of the gradient."""
-    count = image.shape[0]
-    outputs, q = windows.shape[1:]
-    k = sums.shape[2]
-    o = outputs // group
-    image, windows, sums = image.reshape(count, -1), windows.reshape(count, -1), sums.reshape(-1)
+def to_weights_split(windows, image, sums, geometry, group, direct, width, shift, col, turned, chunks):
+    """The same for few images, into one sum: threads share the rows of the columns, which are those of the gradient."""
+    count, outputs, k = image.shape[0], windows.shape[1], sums.shape[2] // group
+    image = image.reshape(count, -1)
     for n in range(count):
-        columns = image[n] if direct else col[0]
-        if not direct:
-            for c in prange(chunks):
-                low, high = chunk(c, chunks, group * k)
-                im2col(image[n], geometry, low, high, columns)
+        for c in prange(chunks):
+            low, high = chunk(c, chunks, outputs)
+            turn(windows[n], low, high, 0, windows.shape[2], turned[0])
         keep = 0 if n == 0 else 1
         for c in prange(chunks):
-            low, high = chunk(c, chunks, o)
-            for g in range(group):
-                start = g * o + low
-                gemm(False, True, high - low, k, q, 1, windows[n, start * q :], q, columns[g * k * q :], q, keep,
-                     sums[start * k :], k)  # fmt: skip
+            low, high = chunk(c, chunks, k)
+            if not direct:
+                for g in range(group):
+                    im2col(image[n], geometry, g * k + low, g * k + high, col[0])
+            correlate(image[n] if direct else col[0], turned[0], group, low, high, width, shift, keep, sums[0])
 
 
 @kernel
@@ -169,20 +195,29 @@ def add_bias(y, bias):
     """y[n, o, :] += bias[o]"""
     count, outputs, size = y.shape
     for row in prange(count * outputs):
-        n, o = divmod(np.int64(row), outputs)  # a prange index is unsigned, and mixed with signed ones a float
+        n, o = divmod(np.int64(row), outputs)
         for i in range(size):
             y[n, o, i] += bias[o]
 
 
 @kernel
 def add_chunks(sums, total):
-    """total += the sum over the first axis of `sums`, in its order."""
-    chunks, size = sums.shape
-    for i in prange(size):
-        value = sums[0, i]
-        for c in range(1, chunks):
-            value += sums[c, i]
-        total[i] += value
+    """total += the sum over the first axis of `sums`, in its order.
+
+    sums: chunks x T x G x A x B x O, total: G x O x A x T x B; A and B are the parts of K before and behind the tap.
+    """
+    chunks, taps, group, before, behind, outputs = sums.shape
+    strips = (outputs + 15) // 16
+    for task in prange(group * strips):
+        g, strip = divmod(np.int64(task), strips)  # a prange index is unsigned, and mixed with signed ones a float
+        for a in range(before):
+            for tap in range(taps):
+                for b in range(behind):
+                    for o in range(16 * strip, min(16 * strip + 16, outputs)):
+                        value = sums[0, tap, g, a, b, o]
+                        for c in range(1, chunks):
+                            value += sums[c, tap, g, a, b, o]
+                        total[g, o, a, tap, b] += value
 
 
 @kernel
@@ -259,6 +294,13 @@ class ConvBase(Layer):
         self.image_size, self.window_size = math.prod(image), math.prod(windows)
         # where every window is one pixel, in order, the image is its own columns
         self.direct = all(k == s == 1 and p == 0 for k, s, p in zip(self.kernel, self.stride, self.pad))
+        shift = int(self.geometry[0, 5] * self.geometry[1, 1])
+        self.taps = self._use_taps()
+        outputs = self.blobs[0].shape[0]
+        self.weights_shape = self.taps, outputs, self.blobs[0].count // (self.taps * outputs)
+        width = math.prod(self.geometry[:, 1].tolist())
+        self.columns = 0 if self.direct else self.group * self.weights_shape[2] * width  # of one image
+        self.layout = self.geometry, self.group, self.direct, width, shift  # what all kernels want to know of them
 
     def _output_size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         extent = dilation * (kernel - 1) + 1
@@ -266,12 +308,30 @@ class ConvBase(Layer):
             return stride * (size - 1) + extent - 2 * pad
         return (size + 2 * pad - extent) // stride + 1
 
+    def _use_taps(self) -> int:
+        """The number of taps; where there are several, `geometry` becomes that of their columns."""
+        outputs, channels = self.blobs[0].shape[:2]
+        (height, out_h, kernel_h, stride_h, pad_h, dilation_h), (_, _, kernel_w, *_) = self.geometry[:2].tolist()
+        if len(self.geometry) != 2 or kernel_h == 1 or stride_h > 1:
+            return 1
+        pays = (
+            channels * kernel_w >= TAP_MIN_DEPTH
+            and outputs // self.group * self.window_size <= TAP_MAX_RESULT
+            and self.images * self.window_size >= TAP_MIN_WINDOWS * outputs
+        )
+        if pays:
+            self.geometry[0] = height, out_h + (kernel_h - 1) * dilation_h, 1, 1, pad_h, 1
+        return kernel_h if pays else 1
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
+        bias = self.blobs[1].data_in if len(self.blobs) > 1 else None
         for x, y in zip(bottom, top):
-            image, windows = self._sides(x.data_in, y.data_out)
-            self._run(to_image if self.transposed else to_windows, image, windows)
-            if len(self.blobs) > 1 and y.count:
-                add_bias(y.data_inout.reshape(self.images, self.num_output, -1), self.blobs[1].data_in)
+            if self.transposed:
+                self._to_image(y.data_out, x.data_in)
+                if bias is not None and y.count:
+                    add_bias(y.data_inout.reshape(self.images, self.num_output, -1), bias)
+            else:
+                self._to_windows(x.data_in, y.data_out, bias)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         for y, x, wanted in zip(top, bottom, propagate_down):
@@ -279,52 +339,70 @@ class ConvBase(Layer):
                 bias_gradient(y.diff_in.reshape(self.images, self.num_output, -1), self.blobs[1].diff_inout)
             if self.param_propagate_down[0]:
                 self._weight_gradient(*self._sides(x.data_in, y.diff_in))
-            if wanted:
-                image, windows = self._sides(x.diff_out, y.diff_in)
-                self._run(to_windows if self.transposed else to_image, image, windows)
+            if wanted and self.transposed:
+                self._to_windows(y.diff_in, x.diff_out)
+            elif wanted:
+                self._to_image(x.diff_out, y.diff_in)
 
-    def _run(self, product, image, windows) -> None:
-        """Runs `to_windows` or `to_image` with the layer's weights."""
+    def _to_windows(self, image, windows, bias=None) -> None:
         if not image.size:
             return
         image, windows = self._planes(image, windows)
-        weights = self.blobs[0].data_in.reshape(windows.shape[1], -1)
-        chunks, split, col = self._plan(image, weights)
-        if product is to_windows:
-            (to_windows_split if split else to_windows)(
-                image, weights, windows, self.geometry, self.group, self.direct, col, chunks
-            )
-        else:
-            (to_image_split if split else to_image)(
-                windows, weights, image, self.geometry, self.group, self.direct, col, chunks
-            )
+        col, room = self._scratch(image.dtype, self.weights_shape if self.taps > 1 else (0,))
+        bias = np.empty(0, image.dtype) if bias is None else bias
+        product = to_windows_split if self._split() else to_windows
+        product(image, self._weights(room), bias, windows, *self.layout, col, num_threads())
+
+    def _to_image(self, image, windows) -> None:
+        if not image.size:
+            return
+        image, windows = self._planes(image, windows)
+        col, room = self._scratch(image.dtype, self.weights_shape if self.taps > 1 else (0,))
+        product = to_image_split if self._split() else to_image
+        product(windows, self._weights(room), image, *self.layout, col, num_threads())
 
     def _weight_gradient(self, image, windows) -> None:
         if not image.size:
             return
         image, windows = self._planes(image, windows)
-        weights = self.blobs[0].diff_inout.reshape(windows.shape[1], -1)
-        chunks, split, col = self._plan(image, weights, extra=weights.size)
-        count = 1 if split else chunks
-        sums = col.reshape(-1)[-count * weights.size :].reshape(count, *weights.shape)
-        col = col.reshape(-1)[: col.size - count * weights.size].reshape(count, -1)
-        (to_weights_split if split else to_weights)(
-            windows, image, sums, self.geometry, self.group, self.direct, col, chunks
+        taps, outputs, k = self.weights_shape
+        workers, o = self._workers(), outputs // self.group
+        turned_windows = self.window_size if self._split() else min(self.window_size, TURNED_WINDOWS)
+        col, turned, sums = self._scratch(
+            image.dtype, (workers, turned_windows, outputs), (workers, taps, self.group * k, o)
         )
-        add_chunks(sums.reshape(count, -1), weights.reshape(-1))
+        product = to_weights_split if self._split() else to_weights
+        product(windows, image, sums, *self.layout, col, turned, num_threads())
+        behind = k if taps == 1 else self.kernel[1]
+        add_chunks(
+            sums.reshape(workers, taps, self.group, k // behind, behind, o),
+            self.blobs[0].diff_inout.reshape(self.group, o, k // behind, taps, behind),
+        )
 
     def _planes(self, image, windows):
         return image.reshape(self.images, -1, self.image_size), windows.reshape(self.images, -1, self.window_size)
 
-    def _plan(self, image, weights, extra: int = 0):
-        """How to cut the work: the number of chunks, whether images are split, and the columns' scratch."""
-        threads = num_threads()
-        split = self.images < threads
-        columns = 0 if self.direct else self.group * weights.shape[1] * self.window_size
-        if columns > MAX_IM2COL:
-            raise NetError(f"the columns of one image have {columns} elements, more than {MAX_IM2COL}")
-        col = scratch((1 if split else threads, columns + extra), image.dtype)
-        return threads, split, col
+    def _weights(self, room):
+        """The weights as T x (G O) x K; taps are laid out in `room`."""
+        weights = self.blobs[0].data_in
+        if self.taps == 1:
+            return weights.reshape(self.weights_shape)
+        room.reshape(self.taps, *weights.shape[:2], -1)[...] = weights.transpose(2, 0, 1, 3)
+        return room
+
+    def _split(self) -> bool:
+        """Whether all threads work on one image at a time, because there are fewer images than threads."""
+        return self.images < num_threads()
+
+    def _workers(self) -> int:
+        """How many images are worked on at a time."""
+        return 1 if self._split() else num_threads()
+
+    def _scratch(self, dtype, *shapes: tuple[int, ...]):
+        """Columns for every worker, and arrays of `shapes`."""
+        if self.columns > MAX_IM2COL:
+            raise NetError(f"the columns of one image have {self.columns} elements, more than {MAX_IM2COL}")
+        return scratches([(self._workers(), self.columns), *shapes], dtype)
 
 
 def spatial(param, name: str, axes: int, default: int | None = None) -> tuple[int, ...]:

@@ -12,6 +12,8 @@ from ..errors import NetError
 from ..layer import Blobs, Layer
 from ..proto.caffe_pb2 import LossParameter
 
+SMALLEST_PROBABILITY = 1e-20  # inside the logarithms of the losses that say so
+
 
 class Loss(Layer):
     """Predictions and labels, equal in their first dimension, make a scalar that the net minimises.

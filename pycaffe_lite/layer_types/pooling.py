@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..device import function, kernel, prange
+from ..device import function, inlined, kernel, prange
 from ..errors import NetError
 from ..layer import Blobs, Layer, register
 from ..proto.caffe_pb2 import TRAIN, PoolingParameter
@@ -29,22 +29,77 @@ def window(out, stride, pad, kernel, size):
     return max(start, 0), min(start + kernel, size)
 
 
+@function
+def whole_range(size, out, kernel, stride, pad):
+    """The range of output positions of one axis whose windows lie within the image."""
+    first = min(out, (pad + stride - 1) // stride)
+    return first, max(first, min(out, (size + pad - kernel) // stride + 1))
+
+
+@inlined
+def max_whole(x, y, mask, plane, first, last, low, high, kernel, stride, pad_h, pad_w):
+    """Rows `first`..`last`, columns `low`..`high` of one plane, whose square windows lie within the image.
+
+    `kernel` and `stride` are constants where this is called, so that nothing is left of the loops over a window. What stands
+    inside of a loop is unsigned: Numba takes a signed index for a count from the end where it is negative, and tests it.
+    """
+    lowest, width = x.dtype.type(-np.finfo(x.dtype).max), np.uintp(x.shape[2])
+    for i in range(np.uintp(first), np.uintp(last)):
+        for j in range(np.uintp(low), np.uintp(high)):
+            top, left = i * np.uintp(stride) - np.uintp(pad_h), j * np.uintp(stride) - np.uintp(pad_w)
+            best, at = lowest, np.int64(-1)
+            for k in range(kernel):
+                for l in range(kernel):  # noqa: E741
+                    h, w = top + np.uintp(k), left + np.uintp(l)
+                    if x[plane, h, w] > best:
+                        best, at = x[plane, h, w], np.int64(h * width + w)
+            y[plane, i, j], mask[plane, i, j] = best, at
+
+
+@function
+def max_others(x, y, mask, plane, first, last, low, high, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """What is not in rows `first`..`last`, columns `low`..`high` of one plane; windows of any kind."""
+    height, width = x.shape[1:]
+    for i in range(y.shape[1]):
+        top, bottom = window(i, stride_h, pad_h, kernel_h, height)
+        j = 0
+        while j < y.shape[2]:
+            if first <= i < last and j == low < high:
+                j = high
+                continue
+            left, right = window(j, stride_w, pad_w, kernel_w, width)
+            best, at = x.dtype.type(-np.finfo(x.dtype).max), np.int64(-1)
+            for h in range(np.uintp(top), np.uintp(bottom)):
+                for w in range(np.uintp(left), np.uintp(right)):
+                    if x[plane, h, w] > best:
+                        best, at = x[plane, h, w], np.int64(h * np.uintp(width) + w)
+            y[plane, i, j], mask[plane, i, j] = best, at
+            j += 1
+
+
+@function
+def max_plane(x, y, mask, plane, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """One plane. The usual windows have code of their own, but for those on the rim."""
+    first, last = whole_range(x.shape[1], y.shape[1], kernel_h, stride_h, pad_h)
+    low, high = whole_range(x.shape[2], y.shape[2], kernel_w, stride_w, pad_w)
+    square = kernel_h == kernel_w and stride_h == stride_w
+    if square and kernel_h == 2 and stride_h == 2:
+        max_whole(x, y, mask, plane, first, last, low, high, 2, 2, pad_h, pad_w)
+    elif square and kernel_h == 3 and stride_h == 2:
+        max_whole(x, y, mask, plane, first, last, low, high, 3, 2, pad_h, pad_w)
+    elif square and kernel_h == 3 and stride_h == 1:
+        max_whole(x, y, mask, plane, first, last, low, high, 3, 1, pad_h, pad_w)
+    else:
+        last = first
+    if (last - first) * (high - low) < y.shape[1] * y.shape[2]:
+        max_others(x, y, mask, plane, first, last, low, high, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w)
+
+
 @kernel
 def max_forward(x, y, mask, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
     """x: planes x H x W, y and mask: planes x H' x W'"""
-    planes, height, width = x.shape
-    out_h, out_w = y.shape[1:]
-    for plane in prange(planes):
-        for i in range(out_h):
-            top, bottom = window(i, stride_h, pad_h, kernel_h, height)
-            for j in range(out_w):
-                left, right = window(j, stride_w, pad_w, kernel_w, width)
-                best, at = x.dtype.type(-np.finfo(x.dtype).max), -1
-                for h in range(top, bottom):
-                    for w in range(left, right):
-                        if x[plane, h, w] > best:
-                            best, at = x[plane, h, w], h * width + w
-                y[plane, i, j], mask[plane, i, j] = best, at
+    for plane in prange(x.shape[0]):
+        max_plane(x, y, mask, np.int64(plane), kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w)
 
 
 @kernel
@@ -156,9 +211,10 @@ class Pooling(Layer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.pooling_param
         self.method = param.pool
+        self.mask = np.empty((0, 0, 0), np.int32)
         if len(top) > 1 and self.method != PoolingParameter.MAX:
             raise NetError("only MAX pooling has a second top, the mask")
-        self.kernel = self._pair("kernel_size")
+        self.kernel: tuple[int, ...] = self._pair("kernel_size")
         self.stride = self._pair("stride")
         self.pad = self._pair("pad")
         if param.global_pooling:
@@ -227,7 +283,7 @@ class Pooling(Layer):
         """Where each winner stands: in the second top, or else in memory of the layer's own."""
         if len(top) > 1:
             return top[1].data_inout.reshape(self.planes[1])
-        if not hasattr(self, "mask") or self.mask.shape != self.planes[1]:
+        if self.mask.shape != self.planes[1]:
             self.mask = np.empty(self.planes[1], np.int32)
         return self.mask
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .. import glog, layer_types  # noqa: F401  registers the types
 from .. import layer as layer_registry
-from .. import layer_types  # noqa: F401  registers the types
 from ..blob import Blob
-from ..errors import NetError, located
+from ..errors import CaffeError, NetError, located
 from ..layer import Layer
 from ..proto import Source
 from ..proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec
@@ -69,8 +73,12 @@ class Graph:
 AUTOMATIC = "(automatic)"
 
 
-def build(net: NetParameter, source: Source, dtype: Any = np.float32) -> Graph:
-    """Creates, connects and sets up the layers of `net` (filtered, with splits), and decides what needs a gradient."""
+def build(net: NetParameter, source: Source, dtype: Any = np.float32, allow_python_layers: bool = True) -> Graph:
+    """Creates, connects and sets up the layers of `net` (filtered, with splits), and decides what needs a gradient.
+
+    Without `allow_python_layers` a net that has any is refused before their modules are imported.
+    """
+    _warn_of_python_layers(net, source, allow_python_layers)
     builder = _Builder(net, source, np.dtype(dtype))
     for param in net.layer:
         builder.add(param)
@@ -79,6 +87,32 @@ def build(net: NetParameter, source: Source, dtype: Any = np.float32) -> Graph:
         builder.force_backward()
     builder.graph.outputs = sorted(builder.available)
     return builder.graph
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """`located`; errors of other kinds, such as a Python layer raises, get the place as a note (before 3.11: in the log)."""
+    try:
+        with located(where):
+            yield
+    except CaffeError:
+        raise
+    except Exception as error:
+        if sys.version_info >= (3, 11):
+            error.add_note(where)
+        else:
+            glog.error(f"{where}: {type(error).__name__}: {error}")
+        raise
+
+
+def _warn_of_python_layers(net: NetParameter, source: Source, allow: bool) -> None:
+    layers = [layer for layer in net.layer if layer.type == "Python"]
+    if not layers:
+        return
+    modules = ", ".join(dict.fromkeys(f'"{layer.python_param.module}"' for layer in layers))
+    if not allow or os.environ.get("PYCAFFE_LITE_NO_PYTHON_LAYERS", "0") not in ("", "0"):
+        raise NetError(f"Python layers are refused, this one would import {modules}", source.where(layers[0]))
+    glog.warning(f"a net with Python layers: it imports {modules}, whose code runs as part of this program")
 
 
 class _Builder:
@@ -95,7 +129,7 @@ class _Builder:
         if not param.HasField("phase"):
             param.phase = self.net.state.phase
         where = self.source.where(param)
-        with located(where):
+        with placed(where):
             if param.propagate_down and len(param.propagate_down) != len(param.bottom):
                 raise NetError(
                     f"propagate_down is given once for each bottom or not at all: "

@@ -10,10 +10,10 @@ import numpy as np
 from .. import glog
 from ..blob import Blob, shape_text
 from ..device import array_module, serial_blas
-from ..errors import NetError, did_you_mean, located
+from ..errors import NetError, did_you_mean
 from ..proto import Source
 from ..proto.caffe_pb2 import NetParameter
-from .build import Learnable, Node, Param, build
+from .build import Learnable, Node, Param, build, placed
 from .filter import filter_net
 from .splits import insert_splits
 
@@ -24,19 +24,27 @@ class Net:
     """The net that `param` describes in the state `param.state` (phase, level, stages).
 
     `source` is where the text came from, for errors; `dtype` is float32, or float64 where tests check gradients.
-    Raises `NetError` for a net that cannot be built.
+    Raises `NetError` for a net that cannot be built, and for one with Python layers, which run any code they name, if
+    `allow_python_layers` is False or the environment has PYCAFFE_LITE_NO_PYTHON_LAYERS=1.
 
     - `nodes`: the layers with their bottoms and tops, in order.
     - `blobs`: name to Blob, in order of creation. `inputs`, `outputs`: names of blobs; outputs are what nobody consumes.
     - `params`: every parameter of every layer; `learnable`: those that a solver updates, shared ones once.
     """
 
-    def __init__(self, param: NetParameter, source: Source | None = None, dtype: Any = np.float32):
+    def __init__(
+        self,
+        param: NetParameter,
+        source: Source | None = None,
+        dtype: Any = np.float32,
+        *,
+        allow_python_layers: bool = True,
+    ):
         source = source or Source("")
         self.name = param.name
         self.phase = param.state.phase
         self.debug_info = param.debug_info
-        graph = build(insert_splits(filter_net(param, source), source), source, dtype)
+        graph = build(insert_splits(filter_net(param, source), source), source, dtype, allow_python_layers)
         self.nodes: list[Node] = graph.nodes
         self.blobs: dict[str, Blob] = graph.blobs
         self.blob_names: list[str] = graph.blob_names
@@ -69,7 +77,7 @@ class Net:
 
     def _forward_layer(self, node: Node) -> float:
         layer = node.layer
-        with located(node.where):
+        with placed(node.where):
             layer.reshape(node.bottom, node.top)
             layer.forward(node.bottom, node.top)
         loss = 0.0
@@ -88,7 +96,7 @@ class Net:
                 _call(self._before_backward, i)
                 node = self.nodes[i]
                 if node.needs_backward:
-                    with located(node.where):
+                    with placed(node.where):
                         node.layer.backward(node.top, node.bottom_needs_backward, node.bottom)
                     if self.debug_info:
                         self._debug_backward(node)
@@ -105,7 +113,7 @@ class Net:
     def reshape(self) -> None:
         """Gives all blobs the shapes that follow from the present shapes of the inputs."""
         for node in self.nodes:
-            with located(node.where):
+            with placed(node.where):
                 node.layer.reshape(node.bottom, node.top)
 
     def clear_param_diffs(self) -> None:

@@ -6,14 +6,16 @@ agree. A binary model stores a shared parameter with every layer, an HDF5 model 
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import h5py
+import numpy as np
 
 from .. import glog
-from ..blob import MAX_COUNT, Blob, shape_text
+from ..blob import Blob, shape_text
 from ..errors import ModelFileError, NetError, located
 from ..files import new_hdf5
 from ..proto import model_file
@@ -21,25 +23,30 @@ from ..proto.model_file import LayerBlobs, RawBlob
 from .build import Node
 from .net import Net
 
+Copy = tuple[np.ndarray, np.ndarray]  # where to, and the values
+
 
 def copy_from(net: Net, path: str | os.PathLike) -> None:
-    """Copies the parameters of a model file, recognised by content, into the layers with the same names."""
+    """Copies the parameters of a model file, recognised by content, into the layers with the same names.
+
+    Nothing is copied unless all of it fits. Raises `ModelFileError` that names file, layer and shapes.
+    """
     with located(os.fspath(path)):
-        if model_file.is_hdf5(path):
-            _copy_from_hdf5(net, path)
-        else:
-            copy_layers(net, model_file.read_layers(path))
+        copies = _from_hdf5(net, path) if model_file.is_hdf5(path) else _from_layers(net, model_file.read_layers(path))
+        if not copies:
+            glog.warning(f"no layer with parameters in the net {net.name} has the name of one in {path}: nothing was copied")
+        for target, values in copies:
+            target[...] = values.reshape(target.shape)
 
 
-def copy_layers(net: Net, layers: Iterable[LayerBlobs]) -> None:
-    """Copies the parameters of each layer of a model into the net's layer of that name."""
-    found = 0
+def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
+    """What a binary model brings for each layer that the net has under the same name."""
+    copies: list[Copy] = []
     for source in layers:
         node = net.find(source.name)
         if node is None:
             glog.info(f"Ignoring source layer {source.name}")
             continue
-        found += 1
         if len(source.blobs) != len(node.layer.blobs):
             raise ModelFileError(
                 f'layer "{node.name}" ({node.layer.type}) has {len(node.layer.blobs)} parameters in the net '
@@ -48,10 +55,10 @@ def copy_layers(net: Net, layers: Iterable[LayerBlobs]) -> None:
         for i, (target, blob) in enumerate(zip(node.layer.blobs, source.blobs, strict=True)):
             if not _same_shape(target.shape, blob):
                 raise _wrong_shape(node, i, target, blob.shape)
-            target.data[...] = blob.data.reshape(target.shape)
+            copies.append((target.data, blob.data))
             if blob.diff is not None and blob.diff.size == target.count:
-                target.diff[...] = blob.diff.reshape(target.shape)
-    _warn_if_none(net, found)
+                copies.append((target.diff, blob.diff))
+    return copies
 
 
 def share_with(net: Net, other: Net) -> None:
@@ -111,37 +118,37 @@ def _write_group(net: Net, node: Node, group: h5py.Group, kind: str) -> None:
             group[str(i)] = getattr(param.blob, kind)
 
 
-def _copy_from_hdf5(net: Net, path: str | os.PathLike) -> None:
+def _from_hdf5(net: Net, path: str | os.PathLike) -> list[Copy]:
+    """What an HDF5 model brings for each layer that it has a group for."""
     try:
         with h5py.File(path, "r") as file:
             data = file.get("data")
             if not isinstance(data, h5py.Group):
                 raise ModelFileError('an HDF5 file, but not a model: it has no group "data"')
-            _warn_if_none(net, sum(_copy_group(net, node, data.get(node.name)) for node in net.nodes))
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
+            groups = [(node, data.get(node.name)) for node in net.nodes]
+            found = [_from_group(net, node, group) for node, group in groups if isinstance(group, h5py.Group)]
+            return list(itertools.chain.from_iterable(found))
+    except ModelFileError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:  # what h5py raises for damaged files
         raise ModelFileError(f"a damaged HDF5 file: {error}") from error
 
 
-def _copy_group(net: Net, node: Node, group: Any) -> bool:
-    """Copies one layer's data sets. A shared parameter that is missing comes with its owner."""
-    if not isinstance(group, h5py.Group):
-        return False
+def _from_group(net: Net, node: Node, group: h5py.Group) -> Iterator[Copy]:
+    """One layer's data sets. A shared parameter that is missing comes with its owner."""
     stored = [name for name, item in group.items() if isinstance(item, h5py.Dataset)]
     if len(stored) > len(node.layer.blobs):
         raise ModelFileError(f'layer "{node.name}" has {len(node.layer.blobs)} parameters, the model {len(stored)}')
     for i, param_id in enumerate(node.param_ids):
-        dataset = group.get(str(i))
-        param = net.all_params[param_id]
-        if dataset is None:
-            if param.owner is None:
-                raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model lacks')
+        param, item = net.all_params[param_id], group.get(str(i))
+        if item is None and param.owner is not None:
             continue
-        if dataset.shape != param.blob.shape or dataset.size > MAX_COUNT:
-            raise _wrong_shape(node, i, param.blob, dataset.shape)
-        param.blob.data[...] = dataset[()]
-    return True
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu":
+            what = "lacks" if item is None else "has as something else than numbers"
+            raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model {what}')
+        if item.shape != param.blob.shape:
+            raise _wrong_shape(node, i, param.blob, item.shape)
+        yield param.blob.data, item[()]
 
 
 def _same_shape(shape: tuple[int, ...], blob: RawBlob) -> bool:
@@ -156,8 +163,3 @@ def _wrong_shape(node: Node, index: int, target: Blob, received: tuple[int, ...]
         f'layer "{node.name}" ({node.layer.type}): parameter {index} is {target} in the net '
         f"and {shape_text(received)} in the model; to learn this layer anew give it another name"
     )
-
-
-def _warn_if_none(net: Net, found: int) -> None:
-    if not found:
-        glog.warning(f"none of the model's layers has a name that occurs in the net {net.name}: nothing was copied")

@@ -4,11 +4,18 @@
 `channels` planes of `in` pixels; `col` is a flat matrix of `channels * kernel positions` rows and `out` positions columns.
 The functions fill rows `first` to `last` (not included), so that several threads can share one image; a row is a channel
 and a kernel position, and col2im needs whole channels.
+
+Indices of the inner loops are unsigned: Numba takes a signed one for a count from the end where it is negative, and that
+test keeps a loop from being vectorised.
 """
 
 from __future__ import annotations
 
-from ..device import function
+import numpy as np
+
+from ..device import function, inlined
+
+unsigned = np.uintp
 
 
 @function
@@ -32,9 +39,41 @@ def col2im(col, geometry, first, last, image):
 @function
 def _inside(offset, size, count, stride):
     """The range of output positions whose input position `offset + position * stride` lies within `size`."""
-    low = 0 if offset >= 0 else min(count, (-offset + stride - 1) // stride)
-    high = 0 if offset >= size else min(count, (size - 1 - offset) // stride + 1)
-    return low, max(low, high)
+    if stride == 1:  # divisions take their time
+        low, high = -offset, size - offset
+    else:
+        low, high = -(offset // stride), (size - 1 - offset) // stride + 1
+    low = min(max(low, 0), count)
+    return low, min(max(low, high), count)
+
+
+@inlined
+def _copy_8(source, at, target, to):
+    """Eight loads before eight stores: one of each to the compiler, which cannot know that the arrays do not overlap."""
+    at, to = unsigned(at), unsigned(to)
+    a, b, c, d = source[at], source[at + unsigned(1)], source[at + unsigned(2)], source[at + unsigned(3)]
+    at += unsigned(4)
+    e, f, g, h = source[at], source[at + unsigned(1)], source[at + unsigned(2)], source[at + unsigned(3)]
+    target[to], target[to + unsigned(1)], target[to + unsigned(2)], target[to + unsigned(3)] = a, b, c, d
+    to += unsigned(4)
+    target[to], target[to + unsigned(1)], target[to + unsigned(2)], target[to + unsigned(3)] = e, f, g, h
+
+
+@inlined
+def _add_8(source, at, target, to):
+    """target[to : to + 8] += source[at : at + 8]"""
+    at, to = unsigned(at), unsigned(to)
+    a = target[to] + source[at]
+    b = target[to + unsigned(1)] + source[at + unsigned(1)]
+    c = target[to + unsigned(2)] + source[at + unsigned(2)]
+    d = target[to + unsigned(3)] + source[at + unsigned(3)]
+    e = target[to + unsigned(4)] + source[at + unsigned(4)]
+    f = target[to + unsigned(5)] + source[at + unsigned(5)]
+    g = target[to + unsigned(6)] + source[at + unsigned(6)]
+    h = target[to + unsigned(7)] + source[at + unsigned(7)]
+    target[to], target[to + unsigned(1)], target[to + unsigned(2)], target[to + unsigned(3)] = a, b, c, d
+    to += unsigned(4)
+    target[to], target[to + unsigned(1)], target[to + unsigned(2)], target[to + unsigned(3)] = e, f, g, h
 
 
 @function
@@ -43,27 +82,30 @@ def _im2col_2d(image, geometry, first, last, col):
     width, out_w, kernel_w, stride_w, pad_w, dilation_w = geometry[1]
     for row in range(first, last):
         channel, position = divmod(row, kernel_h * kernel_w)
-        offset_h = (position // kernel_w) * dilation_h - pad_h
-        offset_w = (position % kernel_w) * dilation_w - pad_w
-        low, high = _inside(offset_w, width, out_w, stride_w)
-        for y in range(out_h):
-            to = (row * out_h + y) * out_w
-            line = offset_h + y * stride_h
-            if line < 0 or line >= height:
-                for x in range(out_w):
-                    col[to + x] = 0
-                continue
-            start = (channel * height + line) * width + offset_w
-            for x in range(low):
-                col[to + x] = 0
-            if stride_w == 1:
-                for x in range(low, high):
-                    col[to + x] = image[start + x]
+        i, j = divmod(position, kernel_w)
+        offset_h, offset_w = i * dilation_h - pad_h, j * dilation_w - pad_w
+        top, bottom = _inside(offset_h, height, out_h, stride_h)
+        left, right = _inside(offset_w, width, out_w, stride_w)
+        to = row * out_h * out_w
+        count = right - left
+        if bottom - top < out_h or count < out_w:
+            for x in range(unsigned(to), unsigned(to + out_h * out_w)):
+                col[x] = 0
+        at = (channel * height + offset_h + top * stride_h) * width + offset_w + left * stride_w
+        to += top * out_w + left
+        for _ in range(top, bottom):
+            if stride_w > 1:
+                for x in range(count):
+                    col[unsigned(to + x)] = image[unsigned(at + x * stride_w)]
+            elif count < 8:
+                for x in range(count):
+                    col[unsigned(to + x)] = image[unsigned(at + x)]
             else:
-                for x in range(low, high):
-                    col[to + x] = image[start + x * stride_w]
-            for x in range(high, out_w):
-                col[to + x] = 0
+                for x in range(0, count - 8, 8):
+                    _copy_8(image, at + x, col, to + x)
+                _copy_8(image, at + count - 8, col, to + count - 8)  # overlaps the one before
+            at += stride_h * width
+            to += out_w
 
 
 @function
@@ -71,25 +113,27 @@ def _col2im_2d(col, geometry, first, last, image):
     height, out_h, kernel_h, stride_h, pad_h, dilation_h = geometry[0]
     width, out_w, kernel_w, stride_w, pad_w, dilation_w = geometry[1]
     for channel in range(first, last):
-        for i in range(channel * height * width, (channel + 1) * height * width):
-            image[i] = 0
+        for x in range(unsigned(channel * height * width), unsigned((channel + 1) * height * width)):
+            image[x] = 0
         for position in range(kernel_h * kernel_w):
-            row = channel * kernel_h * kernel_w + position
-            offset_h = (position // kernel_w) * dilation_h - pad_h
-            offset_w = (position % kernel_w) * dilation_w - pad_w
-            low, high = _inside(offset_w, width, out_w, stride_w)
-            for y in range(out_h):
-                line = offset_h + y * stride_h
-                if line < 0 or line >= height:
-                    continue
-                at = (row * out_h + y) * out_w
-                start = (channel * height + line) * width + offset_w
-                if stride_w == 1:
-                    for x in range(low, high):
-                        image[start + x] += col[at + x]
+            i, j = divmod(position, kernel_w)
+            offset_h, offset_w = i * dilation_h - pad_h, j * dilation_w - pad_w
+            top, bottom = _inside(offset_h, height, out_h, stride_h)
+            left, right = _inside(offset_w, width, out_w, stride_w)
+            count = right - left
+            at = ((channel * kernel_h * kernel_w + position) * out_h + top) * out_w + left
+            to = (channel * height + offset_h + top * stride_h) * width + offset_w + left * stride_w
+            for _ in range(top, bottom):
+                if stride_w > 1:
+                    for x in range(count):
+                        image[unsigned(to + x * stride_w)] += col[unsigned(at + x)]
                 else:
-                    for x in range(low, high):
-                        image[start + x * stride_w] += col[at + x]
+                    for x in range(0, count - 7, 8):
+                        _add_8(col, at + x, image, to + x)
+                    for x in range(count & ~7, count):
+                        image[unsigned(to + x)] += col[unsigned(at + x)]
+                at += out_w
+                to += stride_h * width
 
 
 @function

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,3 +22,15 @@ def scratch(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if buffer is None or buffer.size < count * dtype.itemsize:
         buffer = _buffers.bytes = aligned_zeros(count * dtype.itemsize, np.uint8)
     return buffer[: count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def scratches(shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[np.ndarray]:
+    """Several arrays of any contents, each on a 64-byte boundary, valid until this thread asks for the next ones."""
+    dtype = np.dtype(dtype)
+    line = 64 // dtype.itemsize
+    sizes = [-(-math.prod(shape) // line) * line for shape in shapes]
+    flat, start, arrays = scratch((sum(sizes),), dtype), 0, []
+    for shape, size in zip(shapes, sizes):
+        arrays.append(flat[start : start + math.prod(shape)].reshape(shape))
+        start += size
+    return arrays

@@ -20,7 +20,7 @@ import numpy as np
 from .. import glog, rng
 from ..blob import Blob
 from ..device import array_module, serial_blas
-from ..errors import CaffeError, SolverError, did_you_mean, located
+from ..errors import SolverError, did_you_mean, located
 from ..net import Net, weights
 from ..proto import Source, read_net
 from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParameter
@@ -345,21 +345,10 @@ class Solver:
         with located(path):
             state = snapshots.read(path, [blob.shape for blob in blobs])
         if state.learned_net:
-            self._load_model(snapshots.find_model(state.learned_net, path))
+            weights.copy_from(self.net, snapshots.find_model(state.learned_net, path))
         self.iter, self.current_step = state.iteration, state.current_step
         for blob, array in zip(blobs, state.history, strict=True):
             blob.data[...] = array
-
-    def _load_model(self, path: str) -> None:
-        """Copies a model into the train net, or leaves the net as it was."""
-        blobs = [blob for node in self.net.nodes for blob in node.layer.blobs]
-        before = [blob.data.copy() for blob in blobs]
-        try:
-            weights.copy_from(self.net, path)
-        except CaffeError:
-            for blob, values in zip(blobs, before, strict=True):
-                blob.data[...] = values
-            raise
 
 
 class _Timer:

@@ -1,0 +1,29 @@
+"""Clip: y = x, but at least `min` and at most `max`; the gradient passes inside and on the bounds   (clip_layer.cpp).
+
+bottom[0], top[0]: any shape, may be the same blob. `clip_param`: `min` and `max`, both required.
+"""
+
+from __future__ import annotations
+
+from ..device import array_module
+from ..errors import NetError
+from ..layer import Blobs, register
+from ._neuron import Neuron
+
+
+@register("Clip")
+class Clip(Neuron):
+    reads_input = True
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        if not self.param.HasField("clip_param"):
+            raise NetError("expected clip_param with min and max, received none")
+        self.min, self.max = self.param.clip_param.min, self.param.clip_param.max
+
+    def values(self, x, y):
+        xp = array_module(x)
+        xp.minimum(x, self.max, out=y)
+        xp.maximum(y, self.min, out=y)
+
+    def gradient(self, x, y, dy, dx):
+        array_module(x).multiply(dy, (x >= self.min) & (x <= self.max), out=dx)

@@ -1,0 +1,122 @@
+"""Eltwise: the sum, the product or the maximum of blobs, element by element   (eltwise_layer.cpp).
+
+bottom: two or more blobs of one shape.   top[0]: that shape; may be the same blob as bottom[0].
+`eltwise_param`: `operation` (SUM, the default, PROD or MAX), `coeff` (for SUM: a factor for each bottom, default 1),
+`stable_prod_grad` (for PROD, default true: backward multiplies the other bottoms; false: it divides y by the bottom).
+
+The gradient of MAX goes to the bottom with the largest value; of equal ones bottom 1 comes before bottom 0, and both before
+later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..blob import Blob
+from ..device import array_module, kernel, prange
+from ..errors import NetError
+from ..layer import Blobs, Layer, register
+from ..proto.caffe_pb2 import EltwiseParameter
+
+
+@register("Eltwise")
+class Eltwise(Layer):
+    min_bottoms = 2
+    exact_tops = 1
+    _kept: Any = None
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.eltwise_param
+        self.operation = param.operation
+        if param.coeff and self.operation == EltwiseParameter.PROD:
+            raise NetError("coeff is for SUM, not for PROD")
+        if param.coeff and len(param.coeff) != len(bottom):
+            raise NetError(f"expected a coeff for each of the {len(bottom)} bottoms, received {len(param.coeff)}")
+        self.coeff = list(param.coeff) or [1.0] * len(bottom)
+        self.winner = Blob(dtype=np.int32)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        for blob in bottom[1:]:
+            if blob.shape != bottom[0].shape:
+                raise NetError(f"expected bottoms of one shape, received {bottom[0]} and {blob}")
+        top[0].reshape_like(bottom[0])
+        if self.operation == EltwiseParameter.MAX:
+            self.winner.reshape(bottom[0].count)
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        x = [blob.data_in.reshape(-1) for blob in bottom]
+        in_place = bottom[0] is top[0]
+        self._kept = x[0].copy() if in_place and self.operation == EltwiseParameter.PROD else None
+        y = top[0].data_out.reshape(-1)
+        if self.operation == EltwiseParameter.SUM:
+            coeff = [y.dtype.type(c) for c in self.coeff]
+            weighted_sum(x[0], x[1], coeff[0], coeff[1], y)
+            for other, c in zip(x[2:], coeff[2:], strict=True):
+                weighted_sum(y, other, y.dtype.type(1), c, y)
+        elif self.operation == EltwiseParameter.PROD:
+            array_module(y).multiply(x[0], x[1], out=y)
+            for other in x[2:]:
+                y *= other
+        else:
+            winner = self.winner.data_out
+            first_max(x[0], x[1], y, winner)
+            for i, other in enumerate(x[2:], start=2):
+                next_max(other, i, y, winner)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        dy = top[0].diff_in.reshape(-1)
+        for i in reversed(range(len(bottom))):  # in place, the gradient of bottom 0 overwrites dy
+            if propagate_down[i]:
+                self._gradient(i, top[0], bottom, dy, bottom[i].diff_out.reshape(-1))
+
+    def _gradient(self, i: int, top: Blob, bottom: Blobs, dy: Any, dx: Any) -> None:
+        """Writes the gradient of bottom i."""
+        xp = array_module(dy)
+        if self.operation == EltwiseParameter.SUM:
+            xp.multiply(dy, self.coeff[i], out=dx)
+        elif self.operation == EltwiseParameter.MAX:
+            winners_only(dy, self.winner.data_in, i, dx)
+        elif self.param.eltwise_param.stable_prod_grad:
+            first, *rest = (self._value(j, bottom) for j in range(len(bottom)) if j != i)
+            xp.multiply(dy, first, out=dx)
+            for other in rest:
+                dx *= other
+        else:
+            xp.multiply(dy, top.data_in.reshape(-1), out=dx)
+            dx /= self._value(i, bottom)
+
+    def _value(self, i: int, bottom: Blobs) -> Any:
+        """The values of bottom i before forward."""
+        return bottom[i].data_in.reshape(-1) if i or self._kept is None else self._kept
+
+
+@kernel
+def weighted_sum(a, b, alpha, beta, y):
+    for i in prange(y.size):
+        y[i] = alpha * a[i] + beta * b[i]
+
+
+@kernel
+def first_max(a, b, y, winner):
+    for i in prange(y.size):
+        first = a[i] > b[i]
+        y[i] = a[i] if first else b[i]
+        winner[i] = 0 if first else 1
+
+
+@kernel
+def next_max(x, index, y, winner):
+    for i in prange(y.size):
+        if x[i] > y[i]:
+            y[i] = x[i]
+            winner[i] = index
+
+
+@kernel
+def winners_only(dy, winner, index, dx):
+    zero = dy.dtype.type(0)
+    for i in prange(dy.size):
+        dx[i] = dy[i] if winner[i] == index else zero

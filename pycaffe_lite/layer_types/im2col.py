@@ -1,0 +1,80 @@
+"""Im2col: the values under each window of an image, one below the other in the channels   (im2col_layer.cpp).
+
+bottom[0]: `N x C x H x W` (any number of batch axes before `axis`, any number of spatial axes after it).
+top[0]: `N x (C * kernel positions) x H' x W'`, H' as in Convolution; padding reads as 0. What a Convolution multiplies its
+weights with. `convolution_param`: `kernel_size`, `stride`, `pad`, `dilation`, `axis`, and their `_h` and `_w` forms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..device import kernel, prange
+from ..errors import NetError
+from ..layer import Blobs, Layer, register
+from ..ops.im2col import col2im, im2col
+from ._conv import spatial
+
+
+@kernel
+def im2col_forward(images, geometry, columns):
+    """images: N x C x pixels, columns: N x C x (kernel positions * windows)"""
+    count, channels = columns.shape[:2]
+    rows = np.prod(geometry[:, 2])
+    images, columns = images.reshape(count, -1), columns.reshape(count, -1)
+    for plane in prange(count * channels):
+        n, c = divmod(np.int64(plane), channels)
+        im2col(images[n], geometry, c * rows, (c + 1) * rows, columns[n])
+
+
+@kernel
+def im2col_backward(columns, geometry, images):
+    count, channels = columns.shape[:2]
+    images, columns = images.reshape(count, -1), columns.reshape(count, -1)
+    for plane in prange(count * channels):
+        n, c = divmod(np.int64(plane), channels)
+        col2im(columns[n], geometry, c, c + 1, images[n])
+
+
+@register("Im2col")
+class Im2col(Layer):
+    exact_bottoms = 1
+    exact_tops = 1
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.convolution_param
+        self.axis = bottom[0].axis(param.axis)
+        axes = bottom[0].num_axes - self.axis - 1
+        if axes < 1:
+            raise NetError(f"expected at least one spatial axis behind axis {self.axis}, received {bottom[0]}")
+        self.windows = [
+            spatial(param, name, axes, default)
+            for name, default in (("kernel_size", None), ("stride", 1), ("pad", 0), ("dilation", 1))
+        ]
+        if any(value < 1 for name in (0, 1, 3) for value in self.windows[name]):
+            raise NetError("kernel_size, stride and dilation are at least 1")
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        outer, (channels, *size) = bottom[0].shape[: self.axis], bottom[0].shape[self.axis :]
+        if len(size) != len(self.windows[0]):
+            raise NetError(f"the number of spatial axes was {len(self.windows[0])} at set-up, received {bottom[0]}")
+        out = [(s + 2 * p - (d * (k - 1) + 1)) // step + 1 for s, k, step, p, d in zip(size, *self.windows)]
+        if min(out) < 1:
+            raise NetError(f"the kernel does not fit {bottom[0]}: kernel_size, stride, pad, dilation are {self.windows}")
+        top[0].reshape(*outer, channels * math.prod(self.windows[0]), *out)
+        self.geometry = np.array(list(zip(size, out, *self.windows)), np.int64)
+        self.planes = math.prod(outer), channels
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        if bottom[0].count:
+            im2col_forward(self._planes(bottom[0].data_in), self.geometry, self._planes(top[0].data_out))
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        if propagate_down[0] and bottom[0].count:
+            im2col_backward(self._planes(top[0].diff_in), self.geometry, self._planes(bottom[0].diff_out))
+
+    def _planes(self, array):
+        return array.reshape(*self.planes, -1)

@@ -1,0 +1,41 @@
+"""Log: y = logarithm to a base of (shift + scale * x)   (log_layer.cpp).
+
+bottom[0], top[0]: any shape, may be the same blob. `log_param`: `base` (positive and not 1, or -1 for e, the default),
+`scale` (default 1), `shift` (default 0).
+"""
+
+from __future__ import annotations
+
+from ..device import array_module
+from ..errors import NetError
+from ..layer import Blobs, register
+from ._neuron import Neuron
+from .exp import log_of_base
+
+
+@register("Log")
+class Log(Neuron):
+    reads_input = True
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.log_param
+        self.log_base = log_of_base(param.base)
+        if self.log_base == 0:
+            raise NetError("there is no logarithm to the base 1")
+        self.scale, self.shift = param.scale, param.shift
+
+    def values(self, x, y):
+        self._inner(x, y)
+        array_module(x).log(y, out=y)
+        y /= self.log_base
+
+    def gradient(self, x, y, dy, dx):
+        xp = array_module(x)
+        inner = self._inner(x, xp.empty_like(x))
+        xp.divide(dy, inner, out=dx)
+        dx *= self.scale / self.log_base
+
+    def _inner(self, x, out):
+        array_module(x).multiply(x, self.scale, out=out)
+        out += self.shift
+        return out

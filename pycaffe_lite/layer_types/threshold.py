@@ -1,0 +1,19 @@
+"""Threshold: y = 1 where x > threshold, else 0   (threshold_layer.cpp).
+
+bottom[0], top[0]: any shape, may be the same blob. `threshold_param.threshold`: default 0. There is no gradient.
+"""
+
+from __future__ import annotations
+
+from ..errors import NetError
+from ..layer import register
+from ._neuron import Neuron
+
+
+@register("Threshold")
+class Threshold(Neuron):
+    def values(self, x, y):
+        y[...] = x > self.param.threshold_param.threshold
+
+    def gradient(self, x, y, dy, dx):
+        raise NetError("this layer type has no gradient")

@@ -1,0 +1,253 @@
+"""WindowData: windows of images, those that show an object and those that do not (Caffe's window_data_layer.cpp, of R-CNN).
+
+top[0]: N x 3 x S x S, N = `batch_size` windows (blue, green, red), S = `transform_param.crop_size`.   top[1]: N, the labels.
+
+`source` is a text file with, for each image, `# index`, its path, channels, height, width, the number of its windows, and
+for each window `class overlap x1 y1 x2 y2`, its first and last pixels. An overlap of at least `fg_threshold` makes a window
+an object, one below `bg_threshold` background, of label 0. Each batch draws `fg_fraction` of its windows from the objects
+and the rest, which comes first, from the background.
+
+A window is resized to S x S (see `resize`). Before that, `crop_mode: "square"` makes it the smallest square around it, and
+`context_pad` widens it so that so many of the S pixels on each side are context; what lies beyond the image is 0. Then come
+`mirror`, mean and scale of `transform_param`; the mean image, which may be larger, is cropped in its centre. Caffe reads the
+scale in `window_data_param` alone; here both count. `cache_images` keeps the files that were read in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data.transformer import read_mean
+from ..errors import DataError, NetError, did_you_mean
+from ..layer import register
+from ..proto.caffe_pb2 import LayerParameter, TransformationParameter
+from ._images import Batch, ImageBatches, check_size, decode, open_list, read_image_file, resize
+
+CHANNELS = 3
+
+
+@register("WindowData")
+class WindowData(ImageBatches):
+    def new_reader(self) -> WindowReader:
+        param, crop = self.param.window_data_param, self.param.transform_param.crop_size
+        if not param.batch_size or not crop:
+            received = f"{param.batch_size} and {crop}"
+            raise NetError(
+                f"expected window_data_param.batch_size and transform_param.crop_size of at least 1, received {received}"
+            )
+        if param.crop_mode not in ("warp", "square"):
+            hint = did_you_mean(param.crop_mode, ("warp", "square"))
+            raise NetError(f'expected crop_mode "warp" or "square", received "{param.crop_mode}"{hint}')
+        if 2 * param.context_pad >= crop:
+            raise NetError(f"expected context_pad below half of crop_size, {crop}, received {param.context_pad}")
+        if not 0 <= param.fg_fraction <= 1:
+            raise NetError(f"expected fg_fraction from 0 to 1, received {param.fg_fraction:g}")
+        check_size(param.batch_size, CHANNELS, crop, crop)
+        return WindowReader(self.param, self.dtype, self.rng)
+
+
+class WindowReader:
+    """Draws windows at random and cuts them out."""
+
+    def __init__(self, param: LayerParameter, dtype: np.dtype, rng: np.random.Generator):
+        self.param, self.transform = param.window_data_param, param.transform_param
+        self.dtype, self.rng = dtype, rng
+        self.crop = self.transform.crop_size
+        self.mean = _mean(self.transform)
+        self.scale = self.transform.scale * self.param.scale
+        self.images, windows = read_windows(self.param.source)
+        objects = windows[:, OVERLAP] >= self.param.fg_threshold
+        background = ~objects & (windows[:, OVERLAP] < self.param.bg_threshold)
+        windows[background, LABEL] = 0
+        self.objects, self.background = windows[objects], windows[background]
+        self.object_count = int(np.float32(self.param.batch_size) * np.float32(self.param.fg_fraction))
+        self._check()
+        self._cache: dict[str, bytes] = {}
+
+    def _check(self) -> None:
+        counts = ((self.objects, self.object_count), (self.background, self.param.batch_size - self.object_count))
+        for name, (windows, wanted) in zip(("objects", "background"), counts):
+            if wanted and not len(windows):
+                raise DataError(f"{self.param.source}: expected windows of {name} for each batch, there are none")
+        unlabelled = self.objects[self.objects[:, LABEL] <= 0]
+        if len(unlabelled):
+            image = self.images[int(unlabelled[0, IMAGE])]
+            label = f"received {unlabelled[0, LABEL]:g}"
+            raise DataError(f"{self.param.source}:{image.line}: expected labels of objects to be at least 1, {label}")
+
+    def shape(self) -> tuple[int, ...]:
+        return (self.param.batch_size, CHANNELS, self.crop, self.crop)
+
+    def read(self) -> Batch:
+        images = np.zeros(self.shape(), self.dtype)
+        labels = np.empty(len(images), np.float32)
+        for i in range(len(images)):
+            pool = self.background if i < len(images) - self.object_count else self.objects
+            window = pool[self.rng.integers(len(pool))]
+            flip = self.transform.mirror and self.rng.integers(2) == 1
+            source = self.images[int(window[IMAGE])]
+            try:
+                self._cut(source.path, window, flip, images[i])
+            except DataError as error:
+                raise DataError(f'{self.param.source}:{source.line}: image "{source.path}": {error}') from error
+            labels[i] = window[LABEL]
+        return Batch(images, labels)
+
+    def _cut(self, path: str, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
+        """Fills `out`, 3 x S x S of zeros, but for its padding."""
+        image = decode(self._bytes(path), color=True)
+        square = self.param.crop_mode == "square"
+        box = [int(side) for side in window[LABEL + 1 :]]
+        place = place_window(box, image.shape[1:], self.crop, self.param.context_pad, square, flip)
+        pixels = resize(image[:, place.y1 : place.y2 + 1, place.x1 : place.x2 + 1], place.height, place.width)
+        inside = np.s_[:, place.top : place.top + place.height, place.left : place.left + place.width]
+        out[inside] = (pixels[:, :, ::-1] if flip else pixels) - self.mean[inside]
+        out *= self.scale
+
+    def _bytes(self, path: str) -> bytes:
+        data = self._cache.get(path)
+        if data is None:
+            data = read_image_file(self.param.root_folder + path)
+            if self.param.cache_images:
+                self._cache[path] = data
+        return data
+
+
+def _mean(transform: TransformationParameter) -> np.ndarray:
+    """What to subtract from a crop, 3 x S x S."""
+    if transform.HasField("mean_file") and transform.mean_value:
+        raise NetError("transform_param: expected mean_file or mean_value, received both")
+    crop, values = transform.crop_size, np.array(transform.mean_value or [0], np.float32)
+    if transform.HasField("mean_file"):
+        values = read_mean(transform.mean_file)
+        offset = (values.shape[2] - crop) // 2  # Caffe's, for rows as well
+        values = values[:, max(offset, 0) :, max(offset, 0) :][:, :crop, :crop]
+        if values.shape != (CHANNELS, crop, crop):
+            raise NetError(f'expected the mean file "{transform.mean_file}" to cover {CHANNELS} x {crop} x {crop}')
+    elif len(values) not in (1, CHANNELS):
+        raise NetError(f"expected 1 mean_value or {CHANNELS}, one for each channel, received {len(values)}")
+    else:
+        values = values.reshape(-1, 1, 1)
+    return np.broadcast_to(values, (CHANNELS, crop, crop))
+
+
+# ---- where a window lies ------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """The part of an image that is cut out (its last pixels included), the size it gets, and where in the crop it goes."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+def place_window(box: list[int], size: Any, crop: int, context_pad: int, square: bool, flip: bool) -> Place:
+    """The place of window `box`, x1 y1 x2 y2, of an image of `size`, height and width. `DataError` if it is outside."""
+    x1, y1, x2, y2 = box
+    place = Place(x1, y1, x2, y2, crop, crop, 0, 0)
+    if context_pad or square:
+        halves = [np.float32(last - first + 1) / np.float32(2) for first, last in ((x1, x2), (y1, y2))]
+        scale = np.float32(crop) / np.float32(crop - 2 * context_pad)
+        reach = [(max(halves) if square else half) * scale for half in halves]
+        x1, x2, width, left, right = _expand(np.float32(x1) + halves[0], reach[0], size[1], crop)
+        y1, y2, height, top, _ = _expand(np.float32(y1) + halves[1], reach[1], size[0], crop)
+        left = right if flip else left
+        place = Place(x1, y1, x2, y2, min(height, crop - top), min(width, crop - left), top, left)
+    if not (0 <= place.x1 <= place.x2 < size[1] and 0 <= place.y1 <= place.y2 < size[0]):
+        raise DataError(f"the window {box} (x1, y1, x2, y2) is not in the image of {size[1]} x {size[0]} pixels")
+    return place
+
+
+def _expand(centre: Any, reach: Any, size: int, crop: int) -> tuple[int, int, int, int, int]:
+    """On one axis: the pixels around `centre` that are in the image, first and last, and in the crop how many they become,
+    with how many of padding before and after. Floats are of 32 bits, as in Caffe, because of the rounding."""
+    first, last = _round(centre - reach), _round(centre + reach)
+    factor = np.float32(crop) / np.float32(last - first + 1)
+    before, after = max(0, -first), max(0, last - size + 1)
+    first, last = first + before, last - after
+    sizes = (_round(np.float32(pixels) * factor) for pixels in (last - first + 1, before, after))
+    return (first, last, *sizes)  # type: ignore[return-value]
+
+
+def _round(value: Any) -> int:
+    """The nearest integer; halves go away from zero, as in C."""
+    return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
+
+
+# ---- the list of windows ------------------------------------------------------------------------------------------
+
+IMAGE, OVERLAP, LABEL = 0, 1, 2  # columns of the table of windows; x1 y1 x2 y2 follow
+
+
+class Image(NamedTuple):
+    path: str
+    line: int  # of the list
+
+
+class _Words:
+    """The words of a text file, between white space."""
+
+    def __init__(self, file: Any):
+        self._file, self._rest, self.line = file, [], 0  # type: ignore[var-annotated]
+
+    def at_end(self) -> bool:
+        while not self._rest:
+            text = self._file.readline()
+            if not text:
+                return True
+            self.line += 1
+            self._rest = text.split()
+        return False
+
+    def take(self, count: int) -> list[str]:
+        """The next words. They are collected line by line, so that a count that the file does not hold costs nothing."""
+        words: list[str] = []
+        while len(words) < count:
+            if self.at_end():
+                raise DataError(f"the file ends too early: expected {count} words, received {len(words)}")
+            wanted = count - len(words)
+            words += self._rest[:wanted]
+            self._rest = self._rest[wanted:]
+        return words
+
+
+def read_windows(source: str) -> tuple[list[Image], np.ndarray]:
+    """The images of a window file, and a row for each window: image, overlap, label, x1, y1, x2, y2."""
+    images: list[Image] = []
+    tables = [np.empty((0, 7), np.float32)]
+    with open_list(source, "window_data_param") as file:
+        words = _Words(file)
+        try:
+            while not words.at_end():
+                line = words.line
+                path, windows = _read_image(words)
+                tables.append(np.insert(windows[:, [1, 0, 2, 3, 4, 5]], 0, len(images), axis=1))
+                images.append(Image(path, line))
+        except (DataError, ValueError) as error:
+            raise DataError(f"{source}:{words.line}: {error}") from error
+    if not images:
+        raise DataError(f'the list of windows "{source}" is empty')
+    return images, np.concatenate(tables)
+
+
+def _read_image(words: _Words) -> tuple[str, np.ndarray]:
+    """The path of the next image and its windows, each label, overlap, x1, y1, x2, y2."""
+    sign, index, path, channels, _, _, count = words.take(7)
+    if sign != "#" or not index.isdecimal() or not count.isdecimal():
+        raise DataError('expected "# index", a path, channels, height, width and the number of windows of an image')
+    if channels != str(CHANNELS):
+        raise DataError(f"expected images of {CHANNELS} channels, received {channels}")
+    table = np.array(words.take(6 * int(count)), np.float64).reshape(-1, 6)
+    whole = np.delete(table, 1, axis=1)
+    if not (np.isfinite(table).all() and (whole == np.rint(whole)).all() and (abs(whole) < 2**24).all()):
+        raise DataError("expected windows of class, overlap, x1, y1, x2, y2, all integers but the overlap")
+    return path, table.astype(np.float32)  # as in Caffe: an overlap can be equal to a threshold

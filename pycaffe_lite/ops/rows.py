@@ -1,0 +1,36 @@
+"""Rows of a matrix that a blob of indices names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..device import array_module, chunk, kernel, num_threads, prange
+from ..errors import NetError
+
+
+def row_indices(indices: Any, rows: int) -> Any:
+    """Indices as a flat array of whole numbers (cut, not rounded, as in Caffe). Any not in 0 ... rows - 1 is an error."""
+    indices = indices.reshape(-1)
+    wrong = ~((indices >= 0) & (indices < rows))
+    if wrong.any():
+        raise NetError(f"expected indices from 0 to {rows - 1}, received {float(indices[wrong][0]):g}")
+    return indices.astype(np.intp)
+
+
+def add_rows(source: Any, indices: Any, target: Any) -> None:
+    """Adds row i of `source` to row `indices[i]` of `target`, for all i in order. Both are contiguous matrices."""
+    xp = array_module(source)
+    _add_rows(source, xp.ascontiguousarray(indices), target, min(num_threads(), source.shape[1]))
+
+
+@kernel
+def _add_rows(source, indices, target, chunks):
+    # Each thread has columns of its own: no two write to one place, and sums do not depend on the number of threads.
+    for i in prange(chunks):
+        low, high = chunk(i, chunks, source.shape[1])
+        for row in range(source.shape[0]):
+            to = indices[row]
+            for column in range(low, high):
+                target[to, column] += source[row, column]
