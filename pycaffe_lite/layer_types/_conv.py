@@ -35,9 +35,9 @@ MAX_IM2COL = 2**31 - 1
 
 # Taps are used where their products are at least so deep (K), their result, to which all taps add, stays in the cache (O Q),
 # and laying out the weights anew is little beside the work (N Q for each output).
-TURNED_WINDOWS = 1024
-
 TAP_MIN_DEPTH, TAP_MAX_RESULT, TAP_MIN_WINDOWS = 32, 2**18, 16
+
+TURNED_WINDOWS = 1024  # how many windows `to_weights` turns at a time
 
 
 @function

@@ -46,7 +46,7 @@ class SPP(Layer):
         bins = 2**level
         param = LayerParameter(phase=self.phase)
         pooling = param.pooling_param
-        pooling.pool = self.param.spp_param.pool
+        pooling.pool = self.param.spp_param.pool  # type: ignore[assignment]  # two enums with the same values
         for name, size in zip("hw", self.size):
             kernel = -(-size // bins)
             pad = (kernel * bins - size + 1) // 2

@@ -1,0 +1,138 @@
+"""How the coordinates of one blob map to those of another, with the names of pycaffe's `caffe.coord_map`.
+
+A map is `(axis, scale, shift)`: along the axes from `axis` + 1 on (the spatial ones; None if it does not matter), a point x
+of a layer's bottom is at scale * x + shift in its top. Scale and shift are 1 and 0, or arrays with one value for all axes or
+one for each. `crop` uses it to lay one feature map over another, as fully convolutional nets do. Tops are `net_spec`'s.
+(python/caffe/coord_map.py)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .errors import NetError
+from .net_spec import Function, Top
+from .net_spec import layers as L
+
+Map = tuple[int | None, Any, Any]
+
+PASS_THROUGH_LAYERS = [
+    "AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "Eltwise", "ELU", "Exp", "Log", "LRN", "MVN", "Power",
+    "PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH", "Threshold",
+]  # fmt: skip
+
+_IDENTITY: Map = (None, 1, 0)
+
+
+class UndefinedMapException(Exception):
+    """A layer that does not map coordinates, such as InnerProduct."""
+
+
+class AxisMismatchException(Exception):
+    """Two maps along different axes."""
+
+
+class CropError(NetError, AssertionError):
+    """A crop that is impossible. Scripts for pycaffe expect an AssertionError."""
+
+
+def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Channel axis, stride, extent of the kernel with its dilation, and pad of a convolution or pooling."""
+    params = fn.params.get("convolution_param", fn.params.get("pooling_param", fn.params))
+    legacy = sorted({f"{what}_{axis}" for what in ("kernel", "pad", "stride") for axis in "hw"} & set(params))
+    if legacy:
+        raise CropError(f"{fn.type_name}: coordinates are mapped from kernel_size, pad and stride, received {legacy[0]}")
+    if "kernel_size" not in params:
+        raise UndefinedMapException(f"a {fn.type_name} layer without kernel_size does not map coordinates")
+    kernel, dilation, stride, pad = (
+        np.array(params.get(name, default), ndmin=1)
+        for name, default in (("kernel_size", 1), ("dilation", 1), ("stride", 1), ("pad", 0))
+    )
+    return params.get("axis", 1), stride, (kernel - 1) * dilation + 1, pad
+
+
+def crop_params(fn: Function) -> tuple[int, np.ndarray]:
+    """First cropped axis and offsets of a Crop layer."""
+    params = fn.params.get("crop_param", fn.params)
+    return params.get("axis", 2), np.array(params.get("offset", 0), ndmin=1)
+
+
+def coord_map(fn: Function) -> Map:
+    """The map from a layer's bottoms to its tops. Raises UndefinedMapException for a type that has none."""
+    if fn.type_name in ("Convolution", "Pooling", "Im2col"):
+        axis, stride, extent, pad = conv_params(fn)
+        return axis, 1 / stride, (pad - (extent - 1) / 2) / stride
+    if fn.type_name == "Deconvolution":
+        axis, stride, extent, pad = conv_params(fn)
+        return axis, stride, (extent - 1) / 2 - pad
+    if fn.type_name == "Crop":
+        axis, offset = crop_params(fn)
+        return axis - 1, 1, -offset
+    if fn.type_name in PASS_THROUGH_LAYERS:
+        return _IDENTITY
+    raise UndefinedMapException(f"a {fn.type_name} layer does not map coordinates")
+
+
+def compose(base_map: Map, next_map: Map) -> Map:
+    """`next_map` first, then `base_map`. Raises AxisMismatchException where their axes differ."""
+    axis, scale, shift = base_map
+    next_axis, next_scale, next_shift = next_map
+    if axis is not None and next_axis is not None and axis != next_axis:
+        raise AxisMismatchException(f"one map is along axis {axis}, the other along axis {next_axis}")
+    return next_axis if axis is None else axis, scale * next_scale, scale * next_shift + shift
+
+
+def inverse(coord_map: Map) -> Map:
+    """The map from the tops back to the bottoms."""
+    axis, scale, shift = coord_map
+    return axis, 1 / scale, -shift / scale
+
+
+def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
+    """The map from `top_from` to `top_to`, through the nearest blob that both are computed from.
+
+    Raises NetError, a RuntimeError, where no chain of layers that map coordinates joins the two.
+    """
+    from_maps = {top: back for top, back in _walk_back(top_from)}
+    for top, back in _walk_back(top_to):
+        if top in from_maps:
+            return compose(back, inverse(from_maps[top]))
+    raise NetError("the two tops are not joined by layers that map coordinates")
+
+
+def _walk_back(top: Top):
+    """The blobs that `top` is computed from, itself first, each with the map from it to `top`."""
+    maps = {top: _IDENTITY}
+    queue = [top]
+    for top in queue:
+        yield top, maps[top]
+        bottoms = top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs  # its second only gives a size
+        try:
+            step = coord_map(top.fn) if bottoms else _IDENTITY
+        except UndefinedMapException:
+            continue
+        for bottom in bottoms:
+            if bottom not in maps:
+                maps[bottom] = compose(maps[top], step)
+                queue.append(bottom)
+
+
+def crop(top_from: Top, top_to: Top) -> Any:
+    """The top of a Crop layer that cuts out of `top_from` what lies over `top_to`.
+
+    Raises CropError where scales differ, or where the offset is negative or no whole number.
+    """
+    axis, scale, shift = coord_map_from_to(top_from, top_to)
+    scale, offset = np.array(scale, ndmin=1), -np.array(shift, ndmin=1)
+    if not (scale == 1).all():
+        raise CropError(f"to crop, both must have the same scale, received the factor {_numbers(scale)}")
+    if not ((offset >= 0).all() and (offset == np.round(offset)).all()):
+        raise CropError(f"offsets of a crop are whole and not negative, received {_numbers(offset)}")
+    first = 2 if axis is None else axis + 1
+    return L.Crop(top_from, top_to, crop_param=dict(axis=first, offset=[int(value) for value in offset]))
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ", ".join(f"{value:g}" for value in values)
