@@ -8,6 +8,7 @@ one for each. `crop` uses it to lay one feature map over another, as fully convo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -95,17 +96,17 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
 
     Raises NetError, a RuntimeError, where no chain of layers that map coordinates joins the two.
     """
-    from_maps = {top: back for top, back in _walk_back(top_from)}
+    from_maps = dict(_walk_back(top_from))
     for top, back in _walk_back(top_to):
         if top in from_maps:
             return compose(back, inverse(from_maps[top]))
     raise NetError("the two tops are not joined by layers that map coordinates")
 
 
-def _walk_back(top: Top):
-    """The blobs that `top` is computed from, itself first, each with the map from it to `top`."""
-    maps = {top: _IDENTITY}
-    queue = [top]
+def _walk_back(start: Top) -> Iterator[tuple[Top, Map]]:
+    """The blobs that `start` is computed from, itself first, each with the map from it to `start`."""
+    maps = {start: _IDENTITY}
+    queue = [start]
     for top in queue:
         yield top, maps[top]
         bottoms = top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs  # its second only gives a size

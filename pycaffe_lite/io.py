@@ -1,13 +1,24 @@
-"""Conversions between arrays and Caffe's messages (pycaffe's `caffe.io`)."""
+"""Conversions between arrays and Caffe's messages, and images as nets want them (pycaffe's `caffe.io`).
+
+Images are arrays H x W x K, colours in the order red, green, blue, values as a rule in [0, 1].
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 
-from .errors import DataError
+from .errors import DataError, did_you_mean
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
+
+
+class ArrayError(DataError, ValueError):
+    """An array of the wrong shape, or a message that holds one. Scripts for pycaffe expect a ValueError."""
 
 
 def blobproto_to_array(blob: BlobProto, return_diff: bool = False) -> np.ndarray:
@@ -16,7 +27,7 @@ def blobproto_to_array(blob: BlobProto, return_diff: bool = False) -> np.ndarray
     legacy = any(blob.HasField(name) for name in ("num", "channels", "height", "width"))
     shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
     if values.size != np.prod(shape, dtype=np.int64):
-        raise DataError(f"a blob of shape {shape} has {values.size} values")
+        raise ArrayError(f"a blob of shape {shape} has {values.size} values")
     return values.reshape(shape)
 
 
@@ -43,7 +54,7 @@ def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:
 def array_to_datum(arr: np.ndarray, label: int | None = None) -> Datum:
     """A Datum of a channels x height x width array; uint8 goes into `data`, everything else into `float_data`."""
     if arr.ndim != 3:
-        raise ValueError(f"a Datum holds channels x height x width, received an array of shape {arr.shape}")
+        raise ArrayError(f"a Datum holds channels x height x width, received an array of shape {arr.shape}")
     datum = Datum(channels=arr.shape[0], height=arr.shape[1], width=arr.shape[2])
     if arr.dtype == np.uint8:
         datum.data = arr.tobytes()
@@ -57,7 +68,197 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Datum:
 def datum_to_array(datum: Datum) -> np.ndarray:
     """The channels x height x width array of a Datum that is not encoded."""
     shape = (datum.channels, datum.height, datum.width)
-    values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, float)
+    values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
     if values.size != np.prod(shape, dtype=np.int64):
-        raise DataError(f"a Datum of shape {shape} has {values.size} values")
+        raise ArrayError(f"a Datum of shape {shape} has {values.size} values")
     return values.reshape(shape)
+
+
+# ---- images -------------------------------------------------------------------------------------------------------
+
+
+def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
+    """An image file as float32 in [0, 1]: H x W x 3, or H x W x 1 with `color=False`.
+
+    An alpha channel is dropped; for gray it is laid over white. Gray is 0.2125 R + 0.7154 G + 0.0721 B, 16 bits are kept
+    (both as scikit-image does it). Raises OSError for a file that is not there, DataError for one that is no image.
+    """
+    with open(filename, "rb") as file:
+        try:
+            pixels = _pixels(Image.open(file))
+        except Exception as error:  # the decoders of Pillow raise a dozen kinds for damaged files
+            raise DataError(f"{os.fspath(filename)} cannot be read as an image ({error})") from error
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, np.newaxis], 3 if color else 1, axis=2).astype(np.float32)
+    if color:
+        return pixels[:, :, :3].astype(np.float32)
+    if pixels.shape[2] == 4:
+        alpha = pixels[:, :, 3:]
+        pixels = (1 - alpha) + alpha * pixels[:, :, :3]
+    return (pixels @ np.array([0.2125, 0.7154, 0.0721]))[:, :, np.newaxis].astype(np.float32)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """The pixels in float64, H x W for gray, else H x W x 3 or 4."""
+    if image.mode == "P" and image.palette is not None:
+        image = image.convert(image.palette.mode)
+    elif image.mode == "I":  # older Pillow's 16-bit PNG
+        image = image.convert("I;16")
+    elif image.mode in ("LA", "PA"):
+        image = image.convert("L" if image.mode == "LA" else "RGBA")
+    elif image.mode not in ("1", "F", "I;16", "I;16B", "L", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    scale = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    return pixels.astype(np.float64) / scale
+
+
+def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
+    """An image H x W x K resized to `new_dims` (height, width), float32, with splines of order 0 to 5 (1 is linear).
+
+    With one or three channels the numbers are those of skimage.transform.resize(..., mode="constant") in releases from 0.19
+    on, which smooths before it shrinks and takes what is around the image for its darkest value. Other numbers of channels
+    go through scipy.ndimage.zoom, as in pycaffe.
+    """
+    im = np.asarray(im)
+    height, width = (int(dim) for dim in new_dims)
+    if im.ndim != 3 or im.size == 0 or height < 1 or width < 1:
+        raise ArrayError(f"expected an image H x W x K and a new height and width, received {im.shape} and {new_dims}")
+    if im.shape[2] not in (1, 3):
+        scale = (height / im.shape[0], width / im.shape[1], 1)
+        return ndimage.zoom(im, scale, order=interp_order).astype(np.float32)
+    low, high = im.min(), im.max()
+    if not high > low:
+        return np.full((height, width, im.shape[2]), low, np.float32)
+    unit = (im - low) / (high - low)
+    return (_resize(unit, (height, width), interp_order) * (high - low) + low).astype(np.float32)
+
+
+def _resize(im: np.ndarray, dims: tuple[int, int], order: int) -> np.ndarray:
+    """skimage.transform.resize(im, dims, order=order, mode="constant") for values from 0 to 1."""
+    if im.dtype == np.float16:
+        im = im.astype(np.float32)
+    factors = np.divide(im.shape, (*dims, im.shape[2]))
+    smooth = im
+    if (factors > 1).any():
+        smooth = ndimage.gaussian_filter(im, np.maximum(0, (factors - 1) / 2), mode="grid-constant")
+    zoomed = ndimage.zoom(smooth, 1 / factors, order=order, mode="grid-constant", grid_mode=True)
+    return np.clip(zoomed, 0, 1)
+
+
+def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
+    """Ten crops of each image, 10 N x height x width x K in float32: four corners, centre, and the same five mirrored.
+
+    images: N arrays H x W x K of one shape; crop_dims: height and width.
+    """
+    height, width = (int(dim) for dim in crop_dims)
+    full_height, full_width, channels = images[0].shape
+    down, right = full_height - height, full_width - width
+    if down < 0 or right < 0:
+        raise ArrayError(f"crops of {height} x {width} do not fit into images of {full_height} x {full_width}")
+    corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+    crops = np.empty((len(images), 10, height, width, channels), np.float32)
+    for i, image in enumerate(images):
+        for j, (y, x) in enumerate(corners):
+            crops[i, j] = image[y : y + height, x : x + width]
+    crops[:, 5:] = crops[:, :5, :, ::-1]
+    return crops.reshape(-1, height, width, channels)
+
+
+class Transformer:
+    """Turns images into what a net's inputs want, and back.
+
+    inputs: name to shape N x K x H x W of each input, such as `{"data": net.blobs["data"].data.shape}`. What is done is
+    chosen with the `set_...` methods, for one input each, and happens in this order: resize, transpose, swap channels,
+    multiply by raw_scale, subtract the mean, multiply by input_scale.
+    """
+
+    def __init__(self, inputs: Mapping[str, Sequence[int]]):
+        self.inputs = inputs
+        self.transpose: dict[str, Sequence[int]] = {}
+        self.channel_swap: dict[str, Sequence[int]] = {}
+        self.raw_scale: dict[str, float] = {}
+        self.mean: dict[str, np.ndarray] = {}
+        self.input_scale: dict[str, float] = {}
+
+    def __check_input(self, in_: str) -> None:
+        if in_ not in self.inputs:
+            names = ", ".join(self.inputs)
+            raise DataError(f'"{in_}" is not one of the inputs {names}{did_you_mean(in_, self.inputs)}')
+
+    def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """An image H' x W' x K as a new float32 array K x H x W for input `in_` (H x W x K without `set_transpose`)."""
+        self.__check_input(in_)
+        caffe_in = np.array(data, np.float32)
+        dims = tuple(self.inputs[in_][2:])
+        if caffe_in.shape[:2] != dims:
+            caffe_in = resize_image(caffe_in, dims)
+        if in_ in self.transpose:
+            caffe_in = caffe_in.transpose(self.transpose[in_])
+        if in_ in self.channel_swap:
+            caffe_in = caffe_in[list(self.channel_swap[in_])]
+        if in_ in self.raw_scale:
+            caffe_in *= self.raw_scale[in_]
+        if in_ in self.mean:
+            caffe_in -= self.mean[in_]
+        if in_ in self.input_scale:
+            caffe_in *= self.input_scale[in_]
+        return caffe_in
+
+    def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """The inverse of `preprocess`, but for the size; axes of length 1 go."""
+        self.__check_input(in_)
+        image = np.array(data).squeeze()
+        if image.ndim < 3 and (in_ in self.transpose or in_ in self.channel_swap):
+            image = image.reshape(data.shape[-3:])
+        if in_ in self.input_scale:
+            image /= self.input_scale[in_]
+        if in_ in self.mean:
+            image += self.mean[in_]
+        if in_ in self.raw_scale:
+            image /= self.raw_scale[in_]
+        if in_ in self.channel_swap:
+            image = image[np.argsort(self.channel_swap[in_])]
+        if in_ in self.transpose:
+            image = image.transpose(np.argsort(self.transpose[in_]))
+        return image
+
+    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
+        """The order of axes: (2, 0, 1) makes K x H x W of H x W x K."""
+        self.__check_input(in_)
+        self.__check_count(order, len(self.inputs[in_]) - 1, "axes")
+        self.transpose[in_] = order
+
+    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
+        """The order of channels, which are the first axis after the transpose: (2, 1, 0) makes BGR of RGB."""
+        self.__check_input(in_)
+        self.__check_count(order, self.inputs[in_][1], "channels")
+        self.channel_swap[in_] = order
+
+    def __check_count(self, order: Sequence[int], count: int, what: str) -> None:
+        if len(order) != count:
+            raise ArrayError(f"expected an order of {count} {what}, received {order}")
+
+    def set_raw_scale(self, in_: str, scale: float) -> None:
+        """A factor before the mean: 255 for models trained on values up to 255."""
+        self.__check_input(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_: str, mean: np.ndarray) -> None:
+        """The mean to subtract, in the net's order of channels: one value for each, or an array K x H x W (H x W if K is 1)."""
+        self.__check_input(in_)
+        mean = np.asarray(mean)
+        shape = tuple(self.inputs[in_][1:])
+        if mean.ndim == 1:
+            mean = mean[:, np.newaxis, np.newaxis]
+            expected = (shape[0], 1, 1)
+        else:
+            expected = shape
+        if mean.shape != expected and (1, *mean.shape) != expected:
+            raise ArrayError(f"expected a mean of shape {shape} or {shape[:1]}, received {mean.shape}")
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_: str, scale: float) -> None:
+        """A factor after the mean."""
+        self.__check_input(in_)
+        self.input_scale[in_] = scale

@@ -226,7 +226,7 @@ class NetSpec:
 
 
 class Layers:
-    """`L.Convolution(bottom, kernel_size=3)` is the top of a layer; a tuple of tops with `ntop=2`, a Function with `ntop=0`.
+    """`L.Convolution(bottom, kernel_size=3)` is the top of a layer, with `ntop=2` a tuple of tops, with `ntop=0` a Function.
 
     Any type has a name here: the net may be meant for another Caffe. One that `Net` does not know is its error.
     """
@@ -237,7 +237,7 @@ class Layers:
 
         def layer_fn(*args: Top, **kwargs: Any) -> Any:
             fn = Function(name, args, kwargs)
-            return (fn, *fn.tops)[fn.ntop] if fn.ntop < 2 else fn.tops
+            return fn.tops[0] if fn.ntop == 1 else fn.tops or fn
 
         return layer_fn
 

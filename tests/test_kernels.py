@@ -23,6 +23,13 @@ from pycaffe_lite.ops import matmul as matmul_module
 from pycaffe_lite.ops.matmul import matmul
 from pycaffe_lite.ops.scratch import scratch
 
+
+@pytest.fixture(autouse=True)
+def _parallel_code(monkeypatch):
+    """Arrays as small as these would run on one thread, and the code for several would never be tried."""
+    monkeypatch.setattr(kernels, "SMALL", 0)
+
+
 RTOL = {np.float32: 1e-4, np.float64: 1e-11}
 DTYPES = pytest.mark.parametrize("dtype", RTOL)
 
@@ -178,6 +185,15 @@ def test_scratch_is_one_growing_buffer():
     size = 1 + scratch((0,), np.uint8).base.size
     assert scratch((size,), np.uint8).size == size
     assert scratch((0,), np.float32).shape == (0,)
+
+
+def test_small_work_runs_on_one_thread(monkeypatch):
+    double, used = Kernel(_halve), []
+    monkeypatch.setattr(kernels, "SMALL", 10)
+    double.__dict__.update(serial=lambda *args: used.append("serial"), _parallel=lambda *args: used.append("parallel"))
+    for sizes in ((9,), (10,), (5, 4), (5, 5)):
+        double(*map(np.zeros, sizes), 3)
+    assert used == ["serial", "parallel", "serial", "parallel"]
 
 
 # ---- threads and forks --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pycaffe_lite.device import kernels
 from pycaffe_lite.errors import NetError
 from pycaffe_lite.layer import registered_types
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN
@@ -44,6 +45,12 @@ def simple(text: str, *bottoms, tops: int = 1, dtype=np.float64, phase: int = TR
 
 
 # ---- every type ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _parallel_code(monkeypatch):
+    """Arrays as small as these would run on one thread, and the code for several would never be tried."""
+    monkeypatch.setattr(kernels, "SMALL", 0)
 
 
 def test_every_type_has_a_case():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from pycaffe_lite.device import kernels
 from pycaffe_lite.layer_types import _conv
 from pycaffe_lite.proto.caffe_pb2 import TEST
 
@@ -19,6 +20,12 @@ from .layer_harness import Rig, parse_layer
 Ints = tuple[int, ...]
 BATCHES = st.sampled_from([1, 2, 3, 5])
 SETTINGS = settings(max_examples=60, deadline=None)
+
+
+@pytest.fixture(autouse=True)
+def _parallel_code(monkeypatch):
+    """Arrays as small as these would run on one thread, and the code for several would never be tried."""
+    monkeypatch.setattr(kernels, "SMALL", 0)
 
 
 def positions(*sizes: int) -> Iterator[Ints]:
@@ -77,19 +84,21 @@ def convolution_rig(w: Ints, stride: Ints, pad: Ints, dilation: Ints, group: int
 
 
 @SETTINGS
-@given(convolutions(), st.booleans(), st.integers(1, 4))
-@example(((5, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 2)
-@example(((2, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 4)
-@example(((5, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 2)  # the image is its own columns
-@example(((1, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 3)
-@example(((3, 2, 9), (2, 2, 3), (2,), (1,), (2,), 1), False, 2)
-@example(((3, 2, 4, 3, 5), (2, 1, 2, 2, 3), (1, 2, 2), (1, 0, 1), (2, 1, 1), 2), True, 2)
-@example(((2, 1, 1, 1), (1, 1, 3, 3), (1, 1), (3, 3), (1, 1), 1), True, 1)  # windows that see nothing but padding
-def test_convolution(shapes, bias, threads):
+@given(convolutions(), st.booleans(), st.integers(1, 4), st.booleans())
+@example(((5, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 2, True)
+@example(((2, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 4, True)
+@example(((5, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 2, True)  # the image is its own columns
+@example(((1, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 3, True)
+@example(((3, 2, 9), (2, 2, 3), (2,), (1,), (2,), 1), False, 2, True)
+@example(((3, 2, 4, 3, 5), (2, 1, 2, 2, 3), (1, 2, 2), (1, 0, 1), (2, 1, 1), 2), True, 2, True)
+@example(((2, 1, 1, 1), (1, 1, 3, 3), (1, 1), (3, 3), (1, 1), 1), True, 1, True)  # windows that see nothing but padding
+def test_convolution(shapes, bias, threads, taps_at_any_size):
     x_shape, w_shape, stride, pad, dilation, group = shapes
     rng = np.random.default_rng(1)
     x = rng.normal(size=x_shape)
-    with mock.patch.object(_conv, "num_threads", return_value=threads):  # few images are cut in another way than many
+    # Few images are cut in another way than many; and what pays for large shapes only has to be right for all.
+    limits = {"TAP_MIN_DEPTH": 1, "TAP_MIN_WINDOWS": 0, "TURNED_WINDOWS": 3} if taps_at_any_size else {}
+    with mock.patch.multiple(_conv, num_threads=lambda: threads, **limits):
         rig = convolution_rig(w_shape, stride, pad, dilation, group, bias, x)
         (y,) = rig.forward()
         dy = rng.normal(size=y.shape)

@@ -7,11 +7,12 @@
 """
 
 from .cuda import cuda_device_count, cuda_problem
-from .kernels import Kernel, chunk, function, inlined, kernel, num_threads, prange, serial_blas
+from .kernels import KERNELS, Kernel, chunk, function, inlined, kernel, num_threads, prange, serial_blas
 from .memory import HOST, Device, Head, SyncedMemory, aligned_zeros, array_module, current, use
 
 __all__ = [
     "HOST",
+    "KERNELS",
     "Device",
     "Head",
     "Kernel",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
 import sys
 import threading
@@ -37,8 +38,9 @@ from numba.core.caching import FunctionCache
 from threadpoolctl import ThreadpoolController
 
 from ..errors import DeviceError
+from .memory import current
 
-__all__ = ["Kernel", "chunk", "function", "inlined", "kernel", "num_threads", "prange", "serial_blas"]
+__all__ = ["KERNELS", "Kernel", "chunk", "function", "inlined", "kernel", "num_threads", "prange", "serial_blas"]
 
 # Sums may be reordered (that is what vectors need); NaN and infinity keep their meaning, so a diverged net shows as one.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
@@ -136,11 +138,27 @@ def _compile(body: Callable, parallel: bool) -> Callable:
 
 
 class Kernel:
-    """An operation with one body for each device."""
+    """An operation with one body for each device; see the head of this file."""
 
-    def __init__(self, body: Callable):
-        functools.update_wrapper(self, body)
-        self.host_body = body
+    __name__: str
+
+    def __init__(self, host_body: Callable):
+        functools.update_wrapper(self, host_body)
+        self.host_body = host_body
+        self.bodies: dict[str, Callable] = {}  # of other devices, by name
+        KERNELS.append(self)
+
+    def body(self, device: str) -> Callable[[Callable], Callable]:
+        """Decorator: registers the body for the arrays of another device. It takes the parameters of the host's body."""
+
+        def add(body: Callable) -> Callable:
+            if inspect.signature(body) != inspect.signature(self.host_body):
+                expected, received = inspect.signature(self.host_body), inspect.signature(body)
+                raise TypeError(f"the body of {self.__name__} for {device} takes {received}, the host's takes {expected}")
+            self.bodies[device] = body
+            return body
+
+        return add
 
     @functools.cached_property
     def _parallel(self) -> Callable:
@@ -148,18 +166,25 @@ class Kernel:
 
     @functools.cached_property
     def serial(self) -> Callable:
-        """The host's body on the calling thread alone: for prefetch threads and forked children."""
+        """The host's body on the calling thread alone."""
         return _compile(self.host_body, parallel=False)
 
     def __call__(self, *args: Any) -> Any:
         if not isinstance(args[0], np.ndarray):
-            raise DeviceError(f"the kernel {self.__name__} has no body for arrays of {type(args[0]).__module__}")
-        if _forked:
+            return self._body_of(current().name)(*args)
+        if _forked or sum(arg.size for arg in args if isinstance(arg, np.ndarray)) < SMALL:
             return self.serial(*args)
         with _parallel_lock:
             return self._parallel(*args)
 
-    __name__: str
+    def _body_of(self, device: str) -> Callable:
+        if device not in self.bodies:
+            raise DeviceError(f"the kernel {self.__name__} has no body for the device {device}")
+        return self.bodies[device]
+
+
+KERNELS: list[Kernel] = []
+SMALL = 4096  # elements of all arrays: less is not worth waking the other threads
 
 
 def kernel(body: Callable) -> Kernel:
