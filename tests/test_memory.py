@@ -489,7 +489,8 @@ def test_blobs_tell_their_shape():
 
 # ---- layers on the device -----------------------------------------------------------------------------------------
 
-SHARES = ("Concat", "Flatten", "Parameter", "Reshape", "Slice")  # may be their bottom's or blob's own memory, and compute nothing
+# What may be the memory of its bottom or blob, and compute nothing.
+SHARES = ("Concat", "Flatten", "Parameter", "Reshape", "Slice")
 GENERIC = {"Silence", "Slice", "Softmax", "Split"}  # some layers whose bodies run on every device
 RUNNABLE = [case for case in CASES if not case.needs_database and case.bottoms(np.random.default_rng(0), 1)]
 
