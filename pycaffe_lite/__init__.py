@@ -11,14 +11,22 @@ The names are pycaffe's. They are loaded when first used, so that `pycaffe_lite 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .proto.caffe_pb2 import TEST, TRAIN
 
 if TYPE_CHECKING:
     from .blob import Blob
+    from .classifier import Classifier
+    from .detector import Detector
     from .errors import CaffeError
     from .layer import Layer
+    from .net_spec import NetSpec, layers, params, to_proto
     from .pycaffe import Net, get_solver, layer_type_list, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
 
 __version__ = "0.1.0"
@@ -26,14 +34,20 @@ __version__ = "0.1.0"
 _HOME = {
     "Blob": "blob",
     "CaffeError": "errors",
+    "Classifier": "classifier",
+    "Detector": "detector",
     "Layer": "layer",
     "Net": "pycaffe",
+    "NetSpec": "net_spec",
     "get_solver": "pycaffe",
     "layer_type_list": "pycaffe",
+    "layers": "net_spec",
+    "params": "net_spec",
     "set_device": "pycaffe",
     "set_mode_cpu": "pycaffe",
     "set_mode_gpu": "pycaffe",
     "set_random_seed": "pycaffe",
+    "to_proto": "net_spec",
 }
 
 __all__ = [
@@ -41,19 +55,27 @@ __all__ = [
     "TRAIN",
     "Blob",
     "CaffeError",
+    "Classifier",
+    "Detector",
     "Layer",
     "Net",
+    "NetSpec",
     "__version__",
     "get_solver",
+    "install_as_caffe",
     "layer_type_list",
+    "layers",
+    "params",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_random_seed",
+    "to_proto",
 ]
 
 
-_MODULES = ("draw", "io", "proto")  # `import pycaffe_lite as caffe; caffe.io.datum_to_array(...)` works in pycaffe
+# `import pycaffe_lite as caffe; caffe.io.datum_to_array(...)` works in pycaffe
+_MODULES = ("classifier", "coord_map", "detector", "draw", "io", "net_spec", "proto", "pycaffe")
 
 
 def __getattr__(name: str) -> Any:
@@ -61,8 +83,42 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
+    if name == "_caffe":  # pycaffe's extension module, which scripts reach for although it is private
+        return importlib.import_module(".pycaffe", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+# ---- under the name of caffe --------------------------------------------------------------------------------------
+
+
+def install_as_caffe() -> None:
+    """From now on, in this process, `import caffe` and `from caffe.proto import caffe_pb2` mean this package.
+
+    A real Caffe that is installed, or was imported before, is out of sight.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:
+        del sys.modules[name]
+    if not any(isinstance(finder, _CaffeImporter) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _CaffeImporter())
+
+
+class _CaffeImporter(MetaPathFinder, Loader):
+    """Puts the modules of this package, the very same objects, into `sys.modules` under the names of caffe's."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != "caffe" or importlib.util.find_spec(self._own(fullname)) is None:
+            return None
+        return ModuleSpec(fullname, self)
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = importlib.import_module(self._own(module.__name__))
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def _own(self, name: str) -> str:
+        return f"{__name__}.pycaffe" if name == "caffe._caffe" else __name__ + name.removeprefix("caffe")

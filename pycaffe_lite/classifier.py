@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Classifier(Net):
         super().__init__(model_file, TEST, weights=pretrained_file)
         self.transformer = transformer_for(self, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(self.blobs[self.inputs[0]].shape[2:])
-        self.image_dims = self.crop_dims if image_dims is None or len(image_dims) == 0 else image_dims
+        self.image_dims: io.Dims = self.crop_dims if image_dims is None else image_dims
 
     def predict(self, inputs: Sequence[np.ndarray], oversample: bool = True) -> np.ndarray:
         """Scores N x C of N images H x W x K.
@@ -46,9 +47,7 @@ class Classifier(Net):
             height, width = self.crop_dims
             top, left = (np.array(self.image_dims) - self.crop_dims) // 2
             crops = resized[:, top : top + height, left : left + width]
-        name = self.inputs[0]
-        out = self.forward_all(**{name: np.array([self.transformer.preprocess(name, crop) for crop in crops])})
-        scores = out[self.outputs[0]]
+        scores = score_all(self, [self.transformer.preprocess(self.inputs[0], crop) for crop in crops])
         return scores.reshape(len(inputs), 10, -1).mean(1) if oversample else scores
 
 
@@ -72,3 +71,15 @@ def transformer_for(
     if channel_swap is not None:
         transformer.set_channel_swap(name, channel_swap)
     return transformer
+
+
+def score_all(net: Net, images: Sequence[np.ndarray]) -> np.ndarray:
+    """The net's first output for any number of preprocessed images, in batches of the net's size, the last filled up."""
+    name = net.inputs[0]
+    size = net.blobs[name].shape[0]
+    scores = []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        inputs: dict[str, Any] = {name: np.array([*batch, *[np.zeros_like(batch[0])] * (size - len(batch))])}
+        scores.append(net.forward(**inputs)[net.outputs[0]][: len(batch)].copy())
+    return np.concatenate(scores)

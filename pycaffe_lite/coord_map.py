@@ -132,7 +132,7 @@ def crop(top_from: Top, top_to: Top) -> Any:
     if not ((offset >= 0).all() and (offset == np.round(offset)).all()):
         raise CropError(f"offsets of a crop are whole and not negative, received {_numbers(offset)}")
     first = 2 if axis is None else axis + 1
-    return L.Crop(top_from, top_to, crop_param=dict(axis=first, offset=[int(value) for value in offset]))
+    return L.Crop(top_from, top_to, crop_param={"axis": first, "offset": [int(value) for value in offset]})
 
 
 def _numbers(values: np.ndarray) -> str:

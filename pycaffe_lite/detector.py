@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import io
-from .classifier import transformer_for
+from .classifier import score_all, transformer_for
 from .errors import DataError, did_you_mean
 from .proto.caffe_pb2 import TEST
 from .pycaffe import Net
@@ -58,7 +59,7 @@ class Detector(Net):
                 detections.append({"window": window, "filename": filename})
         if not inputs:
             return []
-        predictions = self.forward_all(**{name: np.array(inputs)})[self.outputs[0]]
+        predictions = score_all(self, inputs)
         return [{**detection, "prediction": scores} for detection, scores in zip(detections, predictions, strict=True)]
 
     def detect_selective_search(self, image_fnames: Iterable[Path]) -> list[dict[str, Any]]:
@@ -67,7 +68,7 @@ class Detector(Net):
         It is found at https://github.com/sergeyk/selective_search_ijcv_with_python. Raises DataError if it is missing.
         """
         try:
-            import selective_search_ijcv_with_python as selective_search
+            selective_search = importlib.import_module("selective_search_ijcv_with_python")
         except ImportError as error:
             raise DataError(f"selective search needs the module selective_search_ijcv_with_python ({error})") from error
         files = [os.path.abspath(name) for name in image_fnames]
@@ -99,7 +100,7 @@ class Detector(Net):
         return crop
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Sets how many pixels around each crop, counted in the net's input, show what surrounds the window (0 or None: none).
+        """Sets how many pixels around each crop, counted in the net's input, show what is around the window (0, None: none).
 
         What lies beyond the image is filled with `crop_mean`, the mean in terms of the image, or zero.
         """
@@ -111,9 +112,9 @@ class Detector(Net):
         self.crop_dims = np.array([*dims, channels])
         self.crop_mean = np.zeros(self.crop_dims, np.float32)
         if name in self.transformer.mean:
-            mean = np.atleast_3d(self.transformer.mean[name].T).transpose(1, 0, 2)
             swap = self.transformer.channel_swap.get(name, range(channels))
-            self.crop_mean = mean[:, :, np.argsort(swap)] / self.transformer.raw_scale.get(name, 1)
+            mean = self.transformer.mean[name][np.argsort(swap)].transpose(1, 2, 0)
+            self.crop_mean = mean / self.transformer.raw_scale.get(name, 1)
 
 
 def read_windows(csv_file: Path) -> list[tuple[str, np.ndarray]]:

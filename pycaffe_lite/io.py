@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,8 @@ from scipy import ndimage
 
 from .errors import DataError, did_you_mean
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
+
+Dims = Sequence[int] | np.ndarray
 
 
 class ArrayError(DataError, ValueError):
@@ -113,7 +114,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return pixels.astype(np.float64) / scale
 
 
-def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
+def resize_image(im: np.ndarray, new_dims: Dims, interp_order: int = 1) -> np.ndarray:
     """An image H x W x K resized to `new_dims` (height, width), float32, with splines of order 0 to 5 (1 is linear).
 
     With one or three channels the numbers are those of skimage.transform.resize(..., mode="constant") in releases from 0.19
@@ -146,7 +147,7 @@ def _resize(im: np.ndarray, dims: tuple[int, int], order: int) -> np.ndarray:
     return np.clip(zoomed, 0, 1)
 
 
-def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
+def oversample(images: Sequence[np.ndarray] | np.ndarray, crop_dims: Dims) -> np.ndarray:
     """Ten crops of each image, 10 N x height x width x K in float32: four corners, centre, and the same five mirrored.
 
     images: N arrays H x W x K of one shape; crop_dims: height and width.
@@ -245,18 +246,14 @@ class Transformer:
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """The mean to subtract, in the net's order of channels: one value for each, or an array K x H x W (H x W if K is 1)."""
+        """The mean to subtract, in the net's order of channels: K values, or an array K x H x W (H x W if K is 1)."""
         self.__check_input(in_)
-        mean = np.asarray(mean)
         shape = tuple(self.inputs[in_][1:])
-        if mean.ndim == 1:
-            mean = mean[:, np.newaxis, np.newaxis]
-            expected = (shape[0], 1, 1)
-        else:
-            expected = shape
-        if mean.shape != expected and (1, *mean.shape) != expected:
+        mean = np.asarray(mean)
+        whole = mean[np.newaxis] if mean.ndim == 2 else mean
+        if whole.shape not in (shape, shape[:1]):
             raise ArrayError(f"expected a mean of shape {shape} or {shape[:1]}, received {mean.shape}")
-        self.mean[in_] = mean
+        self.mean[in_] = whole.reshape(-1, 1, 1) if whole.ndim == 1 else whole
 
     def set_input_scale(self, in_: str, scale: float) -> None:
         """A factor after the mean."""

@@ -10,7 +10,8 @@
     print(n.to_proto())
 
 A keyword is a field of the layer's own message (`convolution_param`) if that has one of that name, else of LayerParameter;
-a name that ends in `param` is always one of LayerParameter. `ntop` is the number of tops (1), `in_place` writes to the bottom.
+a name that ends in `param` is always one of LayerParameter. `ntop` is the number of tops (1); with `in_place` a top is its
+bottom.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ def param_name_dict() -> dict[str, str]:
 
     Where a layer type has parameters of its own, the message is called after it.
     """
-    fields = [field for field in LayerParameter.DESCRIPTOR.fields if field.name.endswith("_param")]
-    return {field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param") for field in fields}
+    names = [field.name for field in LayerParameter.DESCRIPTOR.fields if field.name.endswith("_param")]
+    messages = [type(getattr(LayerParameter(), name)).__name__ for name in names]
+    return {
+        message.removesuffix("Parameter"): name.removesuffix("_param") for message, name in zip(messages, names, strict=True)
+    }
 
 
 _param_names = param_name_dict()
@@ -71,7 +75,7 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
     field = getattr(proto, name)
     if hasattr(field, "extend"):
         for item in val if isinstance(val, list | tuple | np.ndarray) else [val]:
-            if isinstance(item, dict):
+            if isinstance(item, dict) and hasattr(field, "add"):
                 _fill(field.add(), item)
             else:
                 _checked(proto, name, item, field.append)
@@ -251,7 +255,7 @@ class Parameters:
     def __getattr__(self, name: str) -> Any:
         message = getattr(caffe_pb2, f"{name}Parameter", None)
         if message is None:
-            raise SpecError(f'there is no message {name}Parameter{did_you_mean(name, dir(self))}')
+            raise SpecError(f"there is no message {name}Parameter{did_you_mean(name, dir(self))}")
         return _Constants(message)
 
     def __dir__(self) -> list[str]:
