@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,8 @@ class Classifier(Net):
             height, width = self.crop_dims
             top, left = (np.array(self.image_dims) - self.crop_dims) // 2
             crops = resized[:, top : top + height, left : left + width]
-        scores = score_all(self, [self.transformer.preprocess(self.inputs[0], crop) for crop in crops])
+        images = [self.transformer.preprocess(self.inputs[0], crop) for crop in crops]
+        scores = self.forward_all(None, **{self.inputs[0]: images})[self.outputs[0]]
         return scores.reshape(len(inputs), 10, -1).mean(1) if oversample else scores
 
 
@@ -71,15 +71,3 @@ def transformer_for(
     if channel_swap is not None:
         transformer.set_channel_swap(name, channel_swap)
     return transformer
-
-
-def score_all(net: Net, images: Sequence[np.ndarray]) -> np.ndarray:
-    """The net's first output for any number of preprocessed images, in batches of the net's size, the last filled up."""
-    name = net.inputs[0]
-    size = net.blobs[name].shape[0]
-    scores = []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        inputs: dict[str, Any] = {name: np.array([*batch, *[np.zeros_like(batch[0])] * (size - len(batch))])}
-        scores.append(net.forward(**inputs)[net.outputs[0]][: len(batch)].copy())
-    return np.concatenate(scores)

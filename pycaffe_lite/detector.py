@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import io
-from .classifier import score_all, transformer_for
+from .classifier import transformer_for
 from .errors import DataError, did_you_mean
 from .proto.caffe_pb2 import TEST
 from .pycaffe import Net
@@ -59,7 +59,7 @@ class Detector(Net):
                 detections.append({"window": window, "filename": filename})
         if not inputs:
             return []
-        predictions = score_all(self, inputs)
+        predictions = self.forward_all(None, **{name: inputs})[self.outputs[0]]
         return [{**detection, "prediction": scores} for detection, scores in zip(detections, predictions, strict=True)]
 
     def detect_selective_search(self, image_fnames: Iterable[Path]) -> list[dict[str, Any]]:

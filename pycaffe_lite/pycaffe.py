@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from .net import weights as weight_files
 from .proto import Source, read_net, read_solver
 from .proto.caffe_pb2 import NetParameter, SolverParameter
 from .proto.upgrade import default_snapshot_prefix
+from .solver import rules
 
 Path = str | os.PathLike
 
@@ -31,6 +34,12 @@ class Net(net.Net):
     `blobs`, `params` and `layer_dict` are ordered by creation. Raises `CaffeError` with file, line and layer; with
     `allow_python_layers=False` also for a net that has Python layers, which run any code they name.
     """
+
+    # Each net has its own; editors and scripts find them on the class as well, as in pycaffe.
+    blobs: dict[str, Blob] = {}
+    inputs: list[str] = []
+    outputs: list[str] = []
+    blob_loss_weights: dict[str, float] = {}
 
     def __init__(self, network_file: Path, *args: Any, allow_python_layers: bool = True, **kwargs: Any):
         phase, weights, level, stages = _net_arguments(*args, **kwargs)
@@ -77,9 +86,42 @@ class Net(net.Net):
     def _layer_names(self) -> list[str]:
         return [node.name for node in self.nodes]
 
+    # What old scripts reach for although it is private. Ids count the blobs in order of creation.
+
     @property
     def _blob_names(self) -> list[str]:
         return list(self.blob_names)
+
+    @property
+    def _blobs(self) -> list[Blob]:
+        return list(self.blobs.values())
+
+    @property
+    def _blob_loss_weights(self) -> list[float]:
+        return [self.blob_loss_weights[name] for name in self.blob_names]
+
+    @property
+    def _inputs(self) -> list[int]:
+        return [self.blob_names.index(name) for name in self.inputs]
+
+    @property
+    def _outputs(self) -> list[int]:
+        return [self.blob_names.index(name) for name in self.outputs]
+
+    def _bottom_ids(self, layer: int) -> list[int]:
+        return [self.blob_names.index(name) for name in self.nodes[layer].bottom_names]
+
+    def _top_ids(self, layer: int) -> list[int]:
+        return [self.blob_names.index(name) for name in self.nodes[layer].top_names]
+
+    def _forward(self, start: int, end: int) -> float:
+        return self.forward_layers(start, end)
+
+    def _backward(self, start: int, end: int) -> None:
+        self.backward_layers(start, end)
+
+    def _set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        self.set_input_arrays(data, labels)
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -123,6 +165,49 @@ class Net(net.Net):
         self.backward_layers(first, last)
         names = self.nodes[last].bottom_names if end is not None else self.inputs
         return self._views(dict.fromkeys([*names, *(diffs or ())]), "diff")
+
+    def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, np.ndarray]:
+        """`forward` on inputs of any length, batch after batch; returns the outputs, and `blobs`, of all of them.
+
+        The last batch is filled up with zeros, whose outputs are cut off again. Outputs without a batch axis (losses) come
+        as one value for each batch.
+        """
+        outs = [_copies(self.forward(blobs, None, None, **batch)) for batch in self._batch(kwargs)]
+        return self._gathered(outs, kwargs)
+
+    def forward_backward_all(
+        self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """`forward` and `backward` on inputs, and gradients of outputs, of any length; returns outputs and gradients."""
+        inputs = self._batch({name: array for name, array in kwargs.items() if name in self.inputs})
+        gradients = self._batch({name: array for name, array in kwargs.items() if name not in self.inputs})
+        outs, grads = [], []
+        for given, wanted in itertools.zip_longest(inputs, gradients):
+            outs.append(_copies(self.forward(blobs, None, None, **(given or {}))))
+            grads.append(_copies(self.backward(diffs, None, None, **(wanted or {}))))
+        return self._gathered(outs, kwargs), self._gathered(grads, kwargs)
+
+    def _batch(self, blobs: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
+        """Cuts equally long arrays into batches of the net's size, the last one filled up with zeros."""
+        arrays = {name: np.asarray(array) for name, array in blobs.items()}
+        lengths = sorted({len(array) for array in arrays.values()})
+        if len(lengths) > 1:
+            raise NetError(f"expected arrays of one length, received lengths {', '.join(map(str, lengths))}")
+        size = self._batch_size()
+        for start in range(0, max(lengths, default=0), size):
+            batch = {name: array[start : start + size] for name, array in arrays.items()}
+            yield {name: np.pad(a, [(0, size - len(a))] + [(0, 0)] * (a.ndim - 1)) for name, a in batch.items()}
+
+    def _batch_size(self) -> int:
+        """The first dimension of the first blob, as in pycaffe."""
+        first = next(iter(self.blobs.values()), None)
+        return max(first.shape[0], 1) if first is not None and first.num_axes else 1
+
+    def _gathered(self, batches: list[dict[str, np.ndarray]], given: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The batches' arrays joined, without what the last one was filled up with."""
+        length, size = len(next(iter(given.values()), ())), self._batch_size()
+        joined = {name: np.concatenate([np.atleast_1d(b[name]) for b in batches]) for name in (batches or [{}])[0]}
+        return {name: a[:length] if len(a) == len(batches) * size else a for name, a in joined.items()}
 
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Gives the first layer, a MemoryData, what it hands out: `data` N x C x H x W and `labels` N (or N x 1 x 1 x 1).
@@ -179,6 +264,10 @@ class Net(net.Net):
         weight_files.copy_from(self, path)
 
 
+def _copies(views: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: view.copy() for name, view in views.items()}
+
+
 def _assign(target: np.ndarray, array: Any, what: str) -> None:
     """Writes an array with the batch size of `target`. Its other axes may be of those that NumPy repeats, as in pycaffe."""
     array = np.asarray(array)
@@ -212,18 +301,78 @@ def _by_weights(weights: Path, phase: Any, level: int = 0, stages: Sequence[str]
 # ---- solvers ------------------------------------------------------------------------------------------------------
 
 
+def _read_solver(path: Path) -> tuple[SolverParameter, str]:
+    param, source = read_solver(path)
+    param.snapshot_prefix = default_snapshot_prefix(param, path)
+    return param, source.where()
+
+
+class SGDSolver(rules.SGDSolver):
+    """Stochastic gradient descent with momentum, as a prototxt file (or a SolverParameter) describes it.
+
+    `net` and `test_nets` have pycaffe's face. Raises `CaffeError` with file and line.
+    """
+
+    # Each solver has its own; see Net.
+    net: Any = None
+    test_nets: list[Any] = []
+    param = SolverParameter()
+    iter = 0
+
+    def __init__(self, solver_file: Path | SolverParameter, where: str = "", *, allow_python_layers: bool = True):
+        if isinstance(solver_file, SolverParameter):
+            param = solver_file
+        else:
+            param, where = _read_solver(solver_file)
+        if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
+            use_gpu_or_warn()
+        super().__init__(param, where, functools.partial(Net.from_param, allow_python_layers=allow_python_layers))
+
+    def share_weights(self, other: net.Net) -> None:
+        """Makes the parameters of the train net the same memory as those of another net."""
+        weight_files.share_with(self.net, other)
+
+
+class NesterovSolver(SGDSolver, rules.NesterovSolver):
+    """Nesterov's accelerated gradient."""
+
+
+class AdaGradSolver(SGDSolver, rules.AdaGradSolver):
+    """AdaGrad."""
+
+
+class RMSPropSolver(SGDSolver, rules.RMSPropSolver):
+    """RMSProp."""
+
+
+class AdaDeltaSolver(SGDSolver, rules.AdaDeltaSolver):
+    """AdaDelta."""
+
+
+class AdamSolver(SGDSolver, rules.AdamSolver):
+    """Adam."""
+
+
+_SOLVERS: dict[str, type[SGDSolver]] = {
+    "SGD": SGDSolver,
+    "Nesterov": NesterovSolver,
+    "AdaGrad": AdaGradSolver,
+    "RMSProp": RMSPropSolver,
+    "AdaDelta": AdaDeltaSolver,
+    "Adam": AdamSolver,
+}
+
+
 def get_solver(solver_file: Path, *, allow_python_layers: bool = True) -> solver.Solver:
     """The solver that a prototxt file describes, of the class that its `type` names."""
-    param, source = read_solver(solver_file)
-    param.snapshot_prefix = default_snapshot_prefix(param, solver_file)
-    return make_solver(param, source.where(), allow_python_layers=allow_python_layers)
+    return make_solver(*_read_solver(solver_file), allow_python_layers=allow_python_layers)
 
 
 def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers: bool = True) -> solver.Solver:
-    """The solver that a SolverParameter describes, with nets that have pycaffe's face."""
-    if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
-        use_gpu_or_warn()
-    return solver.create(param, where, functools.partial(Net.from_param, allow_python_layers=allow_python_layers))
+    """The solver that a SolverParameter describes."""
+    if param.type not in _SOLVERS:
+        return solver.create(param, where)  # which says which there are
+    return _SOLVERS[param.type](param, where, allow_python_layers=allow_python_layers)
 
 
 # ---- devices and seeds --------------------------------------------------------------------------------------------
@@ -260,3 +409,81 @@ def set_random_seed(seed: int) -> None:
 def layer_type_list() -> list[str]:
     """The names of all layer types."""
     return list(registered_types())
+
+
+# ---- several solvers, logs, times ---------------------------------------------------------------------------------
+
+# Caffe's processes that train one net tell each other apart by these. There is one process here so far.
+_parallel = {"count": 1, "rank": 0, "multiprocess": False}
+
+
+def solver_count() -> int:
+    """How many solvers train together."""
+    return int(_parallel["count"])
+
+
+def set_solver_count(count: int) -> None:
+    """Says how many solvers train together."""
+    _parallel["count"] = count
+
+
+def solver_rank() -> int:
+    """Which of the solvers that train together this is; 0 is the one that tests and snapshots."""
+    return int(_parallel["rank"])
+
+
+def set_solver_rank(rank: int) -> None:
+    """Says which of the solvers that train together this is."""
+    _parallel["rank"] = rank
+
+
+def set_multiprocess(multiprocess: bool) -> None:
+    """Says whether the solvers that train together are processes."""
+    _parallel["multiprocess"] = multiprocess
+
+
+def has_nccl() -> bool:
+    """Whether several GPUs can train one net: not yet."""
+    return False
+
+
+class NCCL:
+    """What several GPUs would train one net with. There is none yet, and making one says so."""
+
+    def __init__(self, solver: solver.Solver, uid: str = ""):
+        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
+
+    @staticmethod
+    def new_uid() -> str:
+        """A name for a group of solvers."""
+        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
+
+
+def init_log(level: int = 0, stderr: bool = False) -> None:
+    """Shows log messages from this severity on (0 info, 1 warning, 2 error). They go to stderr in any case."""
+    glog.set_min_level(level)
+
+
+def log(message: str) -> None:
+    """Writes a line to the log."""
+    glog.info(message)
+
+
+class Timer:
+    """A stop watch: `start()`, `stop()`, and then `ms`, the milliseconds in between."""
+
+    def __init__(self) -> None:
+        self._begin = self._end = 0.0
+
+    def start(self) -> None:
+        """Starts the watch."""
+        self._begin = self._end = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stops the watch."""
+        self._end = time.perf_counter()
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds from `start` to `stop`."""
+        return 1000 * (self._end - self._begin)

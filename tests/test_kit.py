@@ -74,7 +74,7 @@ def environment(monkeypatch):
 
 
 @pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("category", ["schema", "fillers", "layers", "nets", "data", "upgrade", "solvers", "siamese"])
+@pytest.mark.parametrize("category", ["schema", "fillers", "layers", "nets", "data", "upgrade", "solvers", "siamese", "api"])
 def test_replay(category, judge, tmp_path):
     report = tmp_path / "report.json"
     options = ["--module", "pycaffe_lite", "--only", category, "--json", report]

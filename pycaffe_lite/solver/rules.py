@@ -11,24 +11,9 @@ import math
 import numpy as np
 
 from ..blob import Blob
-from ..device import Kernel, function, kernel, prange
+from ..device import function, kernel, prange
 from ..errors import SolverError
 from .solver import Solver, register
-
-
-class Rule(Solver):
-    """A solver whose update is a kernel of `w`, `g`, the history sets, `rate`, `scale`, `l2`, `l1` and `constants()`."""
-
-    kernel: Kernel
-
-    def constants(self) -> tuple[float, ...]:
-        """What else the kernel takes."""
-        return (self.param.momentum,)
-
-    def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
-        real = blob.dtype.type
-        arrays = [blob.data_inout, blob.diff_inout, *(past.data_inout for past in history)]
-        self.kernel(*(array.reshape(-1) for array in arrays), *map(real, (rate, scale, l2, l1, *self.constants())))
 
 
 @function
@@ -47,10 +32,23 @@ def sgd_update(w, g, velocity, rate, scale, l2, l1, momentum):
 
 
 @register("SGD")
-class SGDSolver(Rule):
-    """v = momentum v + rate g; w -= v."""
+class SGDSolver(Solver):
+    """v = momentum v + rate g; w -= v.
+
+    The base of all rules: a subclass brings a kernel of `w`, `g`, its history sets, `rate`, `scale`, `l2`, `l1` and
+    `constants()`.
+    """
 
     kernel = sgd_update
+
+    def constants(self) -> tuple[float, ...]:
+        """What else the kernel takes."""
+        return (self.param.momentum,)
+
+    def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
+        real = blob.dtype.type
+        arrays = [blob.data_inout, blob.diff_inout, *(past.data_inout for past in history)]
+        self.kernel(*(array.reshape(-1) for array in arrays), *map(real, (rate, scale, l2, l1, *self.constants())))
 
 
 @kernel
@@ -65,7 +63,7 @@ def nesterov_update(w, g, velocity, rate, scale, l2, l1, momentum):
 
 
 @register("Nesterov")
-class NesterovSolver(Rule):
+class NesterovSolver(SGDSolver):
     """v' = momentum v + rate g; w -= (1 + momentum) v' - momentum v.   Nesterov, 1983."""
 
     kernel = nesterov_update
@@ -82,7 +80,7 @@ def adagrad_update(w, g, squares, rate, scale, l2, l1, delta):
 
 
 @register("AdaGrad")
-class AdaGradSolver(Rule):
+class AdaGradSolver(SGDSolver):
     """h += g^2; w -= rate g / (sqrt(h) + delta).   Duchi, Hazan and Singer, 2011."""
 
     kernel = adagrad_update
@@ -106,7 +104,7 @@ def rmsprop_update(w, g, squares, rate, scale, l2, l1, decay, delta):
 
 
 @register("RMSProp")
-class RMSPropSolver(Rule):
+class RMSPropSolver(SGDSolver):
     """h = rms_decay h + (1 - rms_decay) g^2; w -= rate g / (sqrt(h) + delta).   Tieleman and Hinton, 2012."""
 
     kernel = rmsprop_update
@@ -133,7 +131,7 @@ def adadelta_update(w, g, squares, updates, rate, scale, l2, l1, momentum, delta
 
 
 @register("AdaDelta")
-class AdaDeltaSolver(Rule):
+class AdaDeltaSolver(SGDSolver):
     """h = momentum h + (1 - momentum) g^2; s = g sqrt((u + delta) / (h + delta)); u likewise of s^2; w -= rate s.
 
     Zeiler, ADADELTA: an adaptive learning rate method, 2012.
@@ -159,7 +157,7 @@ def adam_update(w, g, means, squares, rate, scale, l2, l1, beta1, beta2, delta):
 
 
 @register("Adam")
-class AdamSolver(Rule):
+class AdamSolver(SGDSolver):
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + delta).
 
     b1 is `momentum`, b2 is `momentum2`, t counts from 1.   Kingma and Ba, 2015.
