@@ -1073,3 +1073,8 @@ def test_nets_from_messages_take_their_state():
     net = caffe.Net.from_param(param, Source("x"))
     assert names(net) == ["a"]
     assert net.phase == TRAIN
+
+
+def test_an_engine_is_ignored_with_a_note(make, log):
+    make(data() + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" relu_param { engine: CUDNN } }')
+    assert [line for line in log if 'layer "r" (ReLU): engine CUDNN is ignored' in line]

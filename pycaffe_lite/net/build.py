@@ -136,6 +136,7 @@ class _Builder:
                     f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
                 )
             layer = layer_registry.create(param)
+            _note_engine(param, where)
             layer.dtype = self.dtype
             node = Node(layer, param.name, where)
             self._connect_bottoms(node)
@@ -257,6 +258,14 @@ class _Builder:
                 needs or node.layer.allow_force_backward(i) for i, needs in enumerate(node.bottom_needs_backward)
             ]
             node.layer.param_propagate_down = [True] * len(node.layer.blobs)
+
+
+def _note_engine(param: LayerParameter, where: str) -> None:
+    """`engine: CUDNN` chooses between implementations of which there is one here."""
+    for _, value in param.ListFields():
+        field = getattr(value, "DESCRIPTOR", None) and value.DESCRIPTOR.fields_by_name.get("engine")
+        if field and value.engine:
+            glog.info(f"{where}: engine {field.enum_type.values_by_number[value.engine].name} is ignored, there is but one")
 
 
 def set_up(node: Node) -> None:
