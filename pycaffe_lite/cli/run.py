@@ -1,7 +1,6 @@
-"""run a pycaffe script without changing it
+"""Run a pycaffe script without changing it: pycaffe_lite run script.py args...
 
-    pycaffe_lite run script.py args...
-    pycaffe_lite run -m module args...
+`pycaffe_lite run -m module args...` runs a module.
 
 In that process `import caffe` (and `caffe.io`, `caffe.proto.caffe_pb2`, ...) means pycaffe_lite.
 """
