@@ -12,7 +12,6 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from google.protobuf import descriptor_pb2, text_format
@@ -70,6 +69,9 @@ _RANGES: dict[int, tuple[int, int]] = {
 }
 
 
+MAX_BYTES = 256 << 20  # of a file: text is not larger, and a device has no end
+
+
 @dataclass
 class Source:
     """Where a message came from. `name`: the file, as the user wrote it, or empty where there is none."""
@@ -116,9 +118,12 @@ def parse(text: str | bytes, message: Message, name: str = "") -> Source:
 def read(path: str | os.PathLike, message: Message) -> Source:
     """Reads a prototxt file into an empty message. Raises PrototxtError, also for a file that cannot be read."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise PrototxtError(f"cannot read this file: {getattr(error, 'strerror', None) or error}", str(path)) from error
+    if len(data) > MAX_BYTES:
+        raise PrototxtError(f"expected text of at most {MAX_BYTES >> 20} MiB", os.fspath(path))
     return parse(data, message, str(path))
 
 

@@ -1,0 +1,27 @@
+"""What the commands share that bring old nets and solvers into the present format."""
+
+from __future__ import annotations
+
+from .. import glog
+from ._arguments import ArgumentFlags
+
+
+def paths(command: str, doc: str, argv: list[str]) -> tuple[str, str]:
+    """The two arguments of such a command."""
+    flags = ArgumentFlags(command, doc)
+    flags.add_argument("IN", help="file of any age")
+    flags.add_argument("OUT", help="file to write; may be the same")
+    values = flags.parse(argv)
+    return values.IN, values.OUT
+
+
+def report(path: str, notes: list[str]) -> int:
+    """Logs what was upgraded, and returns the exit status: 1 where a field got lost, as in Caffe."""
+    if not notes:
+        glog.info(f"File already in latest proto format: {path}")
+    lost = [note for note in notes if note.endswith("has no meaning here and is ignored")]
+    for note in notes:
+        (glog.warning if note in lost else glog.info)(f"{path}: {note}")
+    if lost:
+        glog.error(f"{path}: {len(lost)} fields have no place in the new format, see above")
+    return 1 if lost else 0
