@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import glog, net, rng, solver
+from . import _summary, glog, net, rng, solver
 from .blob import Blob, shape_text
 from .device import cuda_problem
 from .errors import DeviceError, NetError, did_you_mean, located
@@ -122,6 +122,10 @@ class Net(net.Net):
 
     def _set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         self.set_input_arrays(data, labels)
+
+    def summary(self) -> _summary.Summary:
+        """The layers with shapes, parameters, multiply-adds and memory; printed, it is a table."""
+        return _summary.summarize(self)
 
     # ---- running --------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,19 @@ LEVELS = [
     ["layer_types"],
     ["net"],
     ["solver"],
-    ["__init__", "_net_layout", "_net_picture", "classifier", "coord_map", "detector", "draw", "io", "net_spec", "pycaffe"],
+    [
+        "__init__",
+        "_net_layout",
+        "_net_picture",
+        "_summary",
+        "classifier",
+        "coord_map",
+        "detector",
+        "draw",
+        "io",
+        "net_spec",
+        "pycaffe",
+    ],
     ["__main__", "cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -59,7 +59,7 @@ class TrainingLog:
 def parse(text: str) -> TrainingLog:
     """The log in `text`. Lines that are something else, or are cut off, are passed over; an empty log is no error."""
     log = TrainingLog()
-    clock = _Clock()
+    clock = Clock()
     row: TrainRow | TestRow | None = None
     for line in text.splitlines():
         clock.see(line)
@@ -78,7 +78,7 @@ def parse(text: str) -> TrainingLog:
     return log
 
 
-def _row_of_rate(log: TrainingLog, line: str, clock: _Clock) -> TrainRow:
+def _row_of_rate(log: TrainingLog, line: str, clock: Clock) -> TrainRow:
     """The learning rate comes after the loss of its iteration, or alone where that line is missing."""
     iteration = _iteration(line)
     if not log.train or log.train[-1].iteration != iteration:
@@ -98,7 +98,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-class _Clock:
+class Clock:
     """Seconds since the line that says "Solving", or since the first stamp. Stamps have no year: a jump back of months
     is New Year."""
 

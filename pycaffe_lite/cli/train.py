@@ -1,5 +1,8 @@
 """Train a net: pycaffe_lite train --solver solver.prototxt [--snapshot state | --weights models]
 
+`--snapshot latest` resumes from the newest whole snapshot of the solver's prefix. `auto` does too, and starts anew where
+there is none: the one command for whatever restarts a run that was killed.
+
 The log goes to stderr in Caffe's shape. On a terminal a progress bar takes its place, and the log goes to a file beside the
 snapshots (or in --log_dir).
 """
@@ -21,7 +24,7 @@ from ..proto import read_solver
 from ..proto.caffe_pb2 import SolverParameter
 from ..proto.upgrade import default_snapshot_prefix
 from ..pycaffe import make_solver
-from ..solver import Action, Solver, output_elements
+from ..solver import Action, Solver, output_elements, snapshots
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
 EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE}
@@ -39,10 +42,11 @@ def main(argv: list[str]) -> int:
     with _log_and_bar(values, param) as attach:
         solver = make_solver(param, source.where(), allow_python_layers=not values.no_python_layers)
         try:
-            with _signals(solver, values):
-                if values.snapshot:
-                    glog.info(f"Resuming from {values.snapshot}")
-                    solver.restore(values.snapshot)
+            solver.on_nan, solver.keep_snapshots = values.on_nan, values.keep_snapshots
+            with _signals(solver, values), solver.exclusive():
+                if state := _state(values.snapshot, param.snapshot_prefix):
+                    glog.info(f"Resuming from {state}")
+                    solver.restore(state)
                 attach(solver)
                 glog.info("Starting Optimization")
                 solver.solve()
@@ -51,27 +55,49 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _state(given: str, prefix: str) -> str | None:
+    """The solver state that `--snapshot` asks for."""
+    if given not in ("latest", "auto"):
+        return given
+    found = snapshots.newest(prefix)
+    if found is None and given == "latest":
+        raise SolverError(f"--snapshot latest: there is no whole snapshot {prefix}_iter_*.solverstate")
+    return found
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     flags = Flags("train", __doc__)
     flags.flag("solver", default="", metavar="FILE", help="the solver's prototxt (needed)")
-    flags.flag("snapshot", default="", metavar="FILE", help="solver state to resume from")
+    what = "solver state to resume from; or latest, the newest; or auto, the newest if there is one"
+    flags.flag("snapshot", default="", metavar="FILE", help=what)
+    what = "snapshots to keep on disk, older ones are removed (default: all)"
+    flags.add_argument("--keep-snapshots", "--keep_snapshots", type=_count, default=0, metavar="N", help=what)
+    what = "what a loss that is NaN or infinite does (default stop, with an error)"
+    flags.add_argument("--on-nan", "--on_nan", choices=["stop", "continue"], default="stop", help=what)
     flags.flag("weights", default="", metavar="FILES", help="models to fine-tune from, with commas")
     flags.flag("gpu", default="", metavar="IDS", help="CUDA devices, with commas, or all")
     add_state_flags(flags)
     for name, default in (("sigint_effect", "stop"), ("sighup_effect", "snapshot")):
-        what = f"what {name[:6].upper()} does: stop (with a snapshot), snapshot, or none (default {default})"
+        also = ", and SIGTERM but for none," if name == "sigint_effect" else ""
+        what = f"what {name[:6].upper()}{also} does: stop (with a snapshot), snapshot, or none (default {default})"
         flags.flag(name, choices=list(EFFECTS), default=default, help=what)
     values = flags.parse(argv)
     if not values.solver:
         raise SolverError("train needs --solver, the prototxt of a solver")
-    if values.snapshot and values.weights:
+    if values.snapshot not in ("", "auto") and values.weights:
         raise SolverError("give --snapshot to resume or --weights to fine-tune, not both")
     return values
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number of at least 1, received "{text}"')
+    return int(text)
+
+
 @contextlib.contextmanager
 def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
-    """SIGINT and SIGHUP take effect between two iterations; a second SIGINT that asks to stop interrupts at once."""
+    """SIGINT, SIGTERM and SIGHUP take effect between iterations; a second SIGINT that asks to stop interrupts at once."""
     pending: list[Action] = []
     stopping = False
 
@@ -90,7 +116,10 @@ def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
         before[number] = signal.signal(number, handle)
 
     before: dict[int, object] = {}
-    install(signal.SIGINT, EFFECTS[values.sigint_effect])
+    effect = EFFECTS[values.sigint_effect]
+    install(signal.SIGINT, effect)
+    if effect is not Action.NONE:  # or there would be no way to end the run but by force
+        install(signal.SIGTERM, effect)
     if hasattr(signal, "SIGHUP"):
         install(signal.SIGHUP, EFFECTS[values.sighup_effect])
     solver.requested_action = take

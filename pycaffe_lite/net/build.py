@@ -79,7 +79,7 @@ def build(net: NetParameter, source: Source, dtype: Any = np.float32, allow_pyth
     Without `allow_python_layers` a net that has any is refused before their modules are imported.
     """
     _warn_of_python_layers(net, source, allow_python_layers)
-    builder = _Builder(net, source, np.dtype(dtype))
+    builder = Builder(net, source, np.dtype(dtype))
     for param in net.layer:
         builder.add(param)
     builder.skip_what_no_loss_needs()
@@ -115,7 +115,9 @@ def _warn_of_python_layers(net: NetParameter, source: Source, allow: bool) -> No
     glog.warning(f"a net with Python layers: it imports {modules}, whose code runs as part of this program")
 
 
-class _Builder:
+class Builder:
+    """Adds layers to a graph one after the other; `build` says when it is whole."""
+
     def __init__(self, net: NetParameter, source: Source, dtype: np.dtype):
         self.net, self.source, self.dtype = net, source, dtype
         self.graph = Graph()

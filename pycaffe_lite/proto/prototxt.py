@@ -7,6 +7,7 @@ and `io::Tokenizer`) for proto2 messages, which is what Caffe reads.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from bisect import bisect_left
@@ -69,7 +70,7 @@ _RANGES: dict[int, tuple[int, int]] = {
 }
 
 
-MAX_BYTES = 256 << 20  # of a file: text is not larger, and a device has no end
+MAX_MIB = 256  # of a file: text is not larger, and a device has no end
 
 
 @dataclass
@@ -119,11 +120,12 @@ def read(path: str | os.PathLike, message: Message) -> Source:
     """Reads a prototxt file into an empty message. Raises PrototxtError, also for a file that cannot be read."""
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            pieces = iter(lambda: file.read(1 << 20), b"")
+            data = b"".join(itertools.islice(pieces, MAX_MIB + 1))
     except (OSError, ValueError) as error:
         raise PrototxtError(f"cannot read this file: {getattr(error, 'strerror', None) or error}", str(path)) from error
-    if len(data) > MAX_BYTES:
-        raise PrototxtError(f"expected text of at most {MAX_BYTES >> 20} MiB", os.fspath(path))
+    if len(data) > MAX_MIB << 20:
+        raise PrototxtError(f"expected text of at most {MAX_MIB} MiB", os.fspath(path))
     return parse(data, message, str(path))
 
 

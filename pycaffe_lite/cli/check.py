@@ -1,0 +1,257 @@
+"""Checks net and solver prototxts, without data or weights, and reports every error with its line.
+
+    pycaffe_lite check solver.prototxt net.prototxt
+
+A solver is checked with its nets. A net is checked in both phases; one whose data exist in one phase only, in that phase.
+Where its data are there their shapes are used and counted, else those that the prototxt gives; what depends on unknown
+shapes is not checked. No module of a Python layer is imported, and no weights are made.
+
+Warnings are about what runs, but hardly as it is meant: a blob that nobody reads, missing data, a learning rate of zero, a
+test that does not cover its data. The exit status is 1 if there are errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from .. import glog, solver
+from ..blob import shape_text
+from ..errors import CaffeError
+from ..proto import Source
+from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, Phase, SolverParameter
+from ..proto.upgrade import upgrade_net, upgrade_solver
+from ..solver import policies
+from . import _lint_data
+from ._lint_net import Checked, Row, check_net, lacks_sources
+from ._lint_text import Findings, is_solver, line_of, parse_file, read_text
+
+PHASES = {"TRAIN": [TRAIN], "TEST": [TEST], "ALL": [TRAIN, TEST]}
+
+# How an error of the solver begins: the field that it is about, and a value that makes the solver go on to the next one.
+REMEDIES: dict[str, tuple[str, Any]] = {
+    "unknown solver type": ("type", "SGD"),
+    "unknown lr_policy": ("lr_policy", "fixed"),
+    "lr_policy is not set": ("lr_policy", "fixed"),
+    "lr_policy": ("lr_policy", "fixed"),
+    "average_loss": ("average_loss", 1),
+    "iter_size": ("iter_size", 1),
+    "regularization_type": ("regularization_type", "L2"),
+    "snapshot": ("snapshot", 0),
+    "rms_decay": ("rms_decay", 0.9),
+}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pycaffe_lite check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="prototxt of a net or of a solver")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the shapes of all blobs")
+    parser.add_argument("--phase", default="ALL", choices=PHASES, help="check nets in this phase (default: ALL)")
+    parser.add_argument("--level", type=int, default=0, metavar="N", help="level of the nets' state (default: 0)")
+    parser.add_argument("--stage", default="", metavar="NAMES", help="stages of the nets' state, with commas")
+    args = parser.parse_args(argv)
+
+    failed = False
+    before = glog.logger.level
+    glog.set_min_level(3)
+    try:
+        for file in args.files:
+            findings, tables = check(file, PHASES[args.phase], args.level, list(filter(None, args.stage.split(","))))
+            failed |= bool(findings.errors)
+            _report(file, findings, tables if args.verbose else {})
+    finally:
+        glog.logger.setLevel(before)
+    return int(failed)
+
+
+def check(
+    file: str, phases: list[Phase] | None = None, level: int = 0, stages: list[str] | None = None
+) -> tuple[Findings, dict[str, list[Row]]]:
+    """What is wrong with a file, and the shapes of its nets' blobs: by file and phase. Raises nothing for a bad file."""
+    findings, tables = Findings(), {}
+    try:
+        text = read_text(file)
+    except CaffeError as error:
+        findings.error(error)
+        return findings, {}
+    if is_solver(text):
+        tables = _check_solver(file, text, findings)
+    elif (read := _read_net(file, findings)) is not None:
+        net, source = read
+        net.state.level = net.state.level or level
+        net.state.stage.extend(stages or [])
+        tables = {
+            f"{file}, {Phase.Name(phase)}": _check_in_phase(net, source, phase, findings).rows
+            for phase in _phases_of(net, source, phases or PHASES["ALL"], findings)
+        }
+    return findings, tables
+
+
+# ---- nets ---------------------------------------------------------------------------------------------------------
+
+
+def _read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | None:
+    net = NetParameter()
+    source = parse_file(path, net, findings)
+    if source is None:
+        return None
+    try:
+        upgrade_net(net, source.name)
+    except CaffeError as error:
+        findings.error(error)
+        return None
+    return net, source
+
+
+def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> list[Phase]:
+    """The phases to check: without one for which the net is not made, as long as there is another."""
+    made_for = [phase for phase in phases if not lacks_sources(net, phase)]
+    if len(phases) == 1 or not made_for:
+        return phases
+    for phase in phases:
+        if phase not in made_for:
+            findings.warning(f"{source.where()}: the net has no data in phase {Phase.Name(phase)}, which is not checked")
+    return made_for
+
+
+def _check_in_phase(given: NetParameter, source: Source, phase: Phase, findings: Findings) -> Checked:
+    net = NetParameter()
+    net.CopyFrom(given)
+    net.state.phase = phase
+    try:
+        return check_net(net, source, findings)
+    except CaffeError as error:
+        findings.error(error)
+        return Checked([], [])
+
+
+# ---- solvers ------------------------------------------------------------------------------------------------------
+
+
+def _check_solver(path: str, text: str, findings: Findings) -> dict[str, list[Row]]:
+    given = SolverParameter()
+    if parse_file(path, given, findings) is None:
+        return {}
+    try:
+        upgrade_solver(given, path)
+    except CaffeError as error:
+        findings.error(error)
+        return {}
+    _warn_of_solver(given, path, text, findings)
+    readable = [_read_net(net, findings) is not None for net in _net_files(given)]
+    nets = _nets_of(given, path, text, findings) if all(readable) else []
+    tables: dict[str, list[Row]] = {}
+    tests = 0
+    for net, source in nets:
+        checked = _check_in_phase(net, source, net.state.phase, findings)
+        tables[f"{source.where()}, {Phase.Name(net.state.phase)}"] = checked.rows
+        if net.state.phase == TEST:
+            if tests < len(given.test_iter):
+                _warn_of_coverage(checked, source, given.test_iter[tests], findings)
+            tests += 1
+    return tables
+
+
+def _net_files(param: SolverParameter) -> list[str]:
+    single = [getattr(param, name) for name in ("net", "train_net") if param.HasField(name)]
+    return list(dict.fromkeys([*single, *param.test_net]))
+
+
+def _nets_of(given: SolverParameter, path: str, text: str, findings: Findings) -> list[tuple[NetParameter, Source]]:
+    """The nets that the solver would make, with their states. It is made again for each error of its own."""
+    param = SolverParameter()
+    param.CopyFrom(given)
+    param.ClearField("random_seed")
+    param.ClearField("weights")
+    nets: list[tuple[NetParameter, Source]] = []
+
+    def note(net: NetParameter, source: Source) -> SimpleNamespace:
+        nets.append((net, source))
+        return SimpleNamespace(learnable=[], debug_info=False)
+
+    for _ in range(len(REMEDIES) + 1):
+        nets.clear()
+        try:
+            solver.create(param, make_net=note)
+            break
+        except CaffeError as error:
+            if not _remedy(param, error, path, text, findings):
+                break
+    return nets
+
+
+def _remedy(param: SolverParameter, error: CaffeError, path: str, text: str, findings: Findings) -> bool:
+    """Reports an error of the solver with its line, and puts something right in its place if that is known."""
+    found = [remedy for start, remedy in REMEDIES.items() if error.message.startswith(start)]
+    if "takes no momentum" in error.message:
+        found = [("momentum", 0.0)]
+    line = line_of(text, found[0][0]) if found else 0
+    if not error.where:
+        error.where = f"{path}:{line}" if line else path
+    findings.error(error)
+    if not found or getattr(param, found[0][0]) == found[0][1]:
+        return False
+    setattr(param, *found[0])
+    return True
+
+
+def _warn_of_solver(param: SolverParameter, path: str, text: str, findings: Findings) -> None:
+    def warn(name: str, message: str) -> None:
+        line = line_of(text, name)
+        findings.warning(f"{path}{f':{line}' if line else ''}: {message}")
+
+    if not param.base_lr:
+        warn("base_lr", "base_lr is zero: nothing will be learned")
+    elif _ends_at_zero(param):
+        warn("gamma", f'the learning rate becomes zero (lr_policy "{param.lr_policy}", gamma {param.gamma:g})')
+    if param.max_iter <= 0:
+        warn("max_iter", f"max_iter is {param.max_iter}: no iteration will be trained")
+    for name in param.weights:
+        for file in filter(None, map(str.strip, name.split(","))):
+            if not os.path.isfile(file):
+                warn("weights", f'there is no file of weights "{file}"; relative paths start at {os.getcwd()}')
+
+
+def _ends_at_zero(param: SolverParameter) -> bool:
+    """Whether the rate of some iteration before the last is zero."""
+    if param.lr_policy == "multistep":
+        return bool(param.stepvalue) and not param.gamma
+    try:
+        policies.check(param)
+        return not all(policies.learning_rate(param, i, 0)[0] for i in (0, param.max_iter // 2))
+    except CaffeError:
+        return False
+
+
+def _warn_of_coverage(checked: Checked, source: Source, iterations: int, findings: Findings) -> None:
+    """Whether the batches of one test reach all of its data."""
+    for param in checked.sources:
+        batch = getattr(param, _lint_data.PARAMS[param.type]).batch_size
+        count = _lint_data.records(param)
+        if count is not None and batch and iterations * batch < count:
+            reach = f"test_iter {iterations} x batch size {batch} = {iterations * batch} of {count} items"
+            findings.warning(f"{source.where(param)}: a test does not cover the data: {reach}")
+
+
+# ---- report -------------------------------------------------------------------------------------------------------
+
+
+def _report(file: str, findings: Findings, tables: dict[str, list[Row]]) -> None:
+    for title, rows in tables.items():
+        print(f"{title}:")
+        widths = [max((len(row[:3][i]) for row in rows), default=0) for i in range(3)]
+        for row in rows:
+            cells = "  ".join(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True))
+            print(f"  {cells}  {'unknown' if row.shape is None else shape_text(row.shape)}")
+    for line in findings.lines():
+        print(line)
+    counts = [_count(len(findings.errors), "error"), _count(len(findings.warnings), "warning")]
+    print(f"{file}: {', '.join(counts)}")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'s' if count != 1 else ''}"

@@ -1,0 +1,143 @@
+"""Classifies images and writes the scores into a .npy file.
+
+    pycaffe_lite classify cat.jpg scores.npy --model_def deploy.prototxt --pretrained_model net.caffemodel --mean_file ''
+
+The input is an image, a folder of them, or a .npy file of images N x H x W x K; the output an array N x classes, in the
+order of the file names. Flags and their defaults are those of Caffe's python/classify.py; the paths among these are those
+in a copy of Caffe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import io, pycaffe
+from ..classifier import Classifier
+from ..errors import DataError
+from ..files import atomic_write
+
+MODEL = "models/bvlc_reference_caffenet"
+MEAN_FILE = "python/caffe/imagenet/ilsvrc_2012_mean.npy"
+TOP = 5
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pycaffe_lite classify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input_file", help="image, folder of images, or .npy")
+    parser.add_argument("output_file", help=".npy to write")
+    add_model_flags(parser)
+    parser.add_argument("--center_only", action="store_true", help="score the centre alone, not the mean of ten crops")
+    parser.add_argument("--images_dim", default="256,256", help="height,width that images are resized to")
+    parser.add_argument("--ext", default="jpg", help="extension of the images in a folder (default: jpg)")
+    parser.add_argument(
+        "--labels_file", default="data/ilsvrc12/synset_words.txt", help="a line `id name, ...` for each class"
+    )
+    parser.add_argument("--print_results", action="store_true", help="print the five best classes of the first image")
+    args = parser.parse_args(argv)
+
+    print(set_mode(args.gpu))
+    mean = load_mean(args.mean_file)
+    dims, swap = integers(args.images_dim, "--images_dim"), integers(args.channel_swap, "--channel_swap")
+    if len(dims) != 2:
+        raise DataError(f'--images_dim: expected a height and a width, received "{args.images_dim}"')
+    classifier = Classifier(
+        args.model_def, args.pretrained_model, dims, mean, args.input_scale, args.raw_scale, swap or None
+    )
+    inputs = load_inputs(args.input_file, args.ext, color=classifier.blobs[classifier.inputs[0]].shape[1] != 1)
+    print(f"Classifying {len(inputs)} inputs.")
+    start = time.perf_counter()
+    scores = classifier.predict(inputs, not args.center_only)
+    print(f"Done in {time.perf_counter() - start:.2f} s.")
+    if args.print_results:
+        print(best(scores[0], read_labels(args.labels_file)))
+    print(f"Saving results into {args.output_file}")
+    with atomic_write(args.output_file) as temporary, open(temporary, "wb") as file:
+        np.save(file, scores)
+    return 0
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that classify and detect share."""
+    parser.add_argument("--model_def", default=f"{MODEL}/deploy.prototxt", help="prototxt of the net")
+    parser.add_argument("--pretrained_model", default=f"{MODEL}/bvlc_reference_caffenet.caffemodel", help="its weights")
+    parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
+    parser.add_argument("--mean_file", default=MEAN_FILE, help=".npy, K x H x W, whose mean colour is subtracted; '': none")
+    parser.add_argument("--input_scale", type=float, help="factor after the mean")
+    parser.add_argument("--raw_scale", type=float, default=255.0, help="factor before the mean (default: 255)")
+    parser.add_argument("--channel_swap", default="2,1,0", help="order of channels; the default makes BGR of RGB, '': none")
+
+
+def set_mode(gpu: bool) -> str:
+    """Chooses the device, and says which as Caffe does."""
+    (pycaffe.set_mode_gpu if gpu else pycaffe.set_mode_cpu)()
+    return "GPU mode" if gpu else "CPU mode"
+
+
+def load_array(path: str) -> np.ndarray:
+    """The array of a .npy file. Raises DataError for what is none."""
+    try:
+        array = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is no .npy file of numbers ({error})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise DataError(f"{path} is no .npy file of numbers")
+    return array
+
+
+def load_mean(path: str) -> np.ndarray | None:
+    """The mean of each channel of a mean image K x H x W, or the K values as they are; None for an empty path."""
+    if not path:
+        return None
+    mean = load_array(path)
+    if mean.ndim not in (1, 3):
+        raise DataError(f"{path}: expected a mean K x H x W, received an array of shape {mean.shape}")
+    return mean if mean.ndim == 1 else mean.mean(1).mean(1)
+
+
+def integers(text: str, flag: str) -> list[int]:
+    """The whole numbers of a flag such as `2,1,0`."""
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise DataError(f'{flag}: expected whole numbers with commas, received "{text}"') from None
+
+
+def load_inputs(path: str, extension: str, color: bool) -> Sequence[np.ndarray]:
+    """The images H x W x K of a .npy file, a folder or an image file."""
+    path = os.path.expanduser(path)
+    kind = "folder" if os.path.isdir(path) else "file"
+    print(f"Loading {kind}: {path}")
+    if kind == "folder":
+        files = sorted(Path(path).glob(f"*.{extension}"))
+        if not files:
+            raise DataError(f'the folder "{path}" has no files *.{extension}; --ext gives another extension')
+        return [io.load_image(file, color) for file in files]
+    if not path.endswith("npy"):
+        return [io.load_image(path, color)]
+    images = load_array(path)
+    if images.ndim != 4 or not len(images):
+        raise DataError(f"{path}: expected images N x H x W x K, received an array of shape {images.shape}")
+    return list(images)
+
+
+def read_labels(path: str) -> list[str]:
+    """The first name of each class, in the order of their ids."""
+    lines = Path(path).read_text("utf-8", "replace").splitlines()
+    pairs = sorted(line.strip().partition(" ")[::2] for line in lines if line.strip())
+    return [name.split(",")[0] for _, name in pairs]
+
+
+def best(scores: np.ndarray, labels: Sequence[str]) -> list[tuple[str, str]]:
+    """The names of the five best classes with their scores."""
+    if len(labels) < scores.size:
+        raise DataError(f"expected a label for each of {scores.size} classes, received {len(labels)}")
+    order = np.argsort(-scores, kind="stable")[:TOP]
+    return [(labels[i], f"{scores[i]:.5f}") for i in order]
