@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import h5py
 
-from .errors import CaffeError, ModelFileError
+from .errors import CaffeError, ModelFileError, SolverError
 
 
 @contextmanager
@@ -53,7 +54,58 @@ def new_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
     with h5py.File(image, "w") as file:
         yield file
     with atomic_write(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
+        temporary.write_bytes(image.getvalue())
+
+
+@contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """Holds the lock file `path`, which no two processes (nor two blocks of one) can hold at the same time.
+
+    The system lets go of it when a process ends, however it ends. Raises `SolverError` if it is held already, `OSError`
+    where no such file can be made or locked. The file is removed at the end.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _take(descriptor)
+            if _is_still_there(descriptor, path):
+                break
+        except OSError as error:
+            holder = os.pread(descriptor, 20, 1).decode("ascii", "replace") if hasattr(os, "pread") else ""
+            os.close(descriptor)
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise SolverError(f"in use by {who}: two runs would overwrite each other's snapshots", os.fspath(path)) from None
+        os.close(descriptor)  # whoever held it removed the file in between
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"\n{os.getpid()}".encode())  # after the byte that Windows locks
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no file that is open
+            os.unlink(path)
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> None:
+    """Locks an open file, or raises `OSError` at once."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_still_there(descriptor: int, path: str | os.PathLike) -> bool:
+    """Whether `path` still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _check_target(path: str | os.PathLike, target: Path) -> None:

@@ -7,11 +7,11 @@ own parameters from the gradients of its tops. The net calls `setup` once, and `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from . import filler, rng
+from . import filler, glog, rng
 from .blob import Blob
 from .errors import NetError, did_you_mean
 from .proto.caffe_pb2 import FillerParameter, LayerParameter
@@ -81,6 +81,32 @@ class Layer:
     def close(self) -> None:
         """Ends threads and closes files. A closed layer is not used again."""
 
+    # ---- what an exact resume needs ---------------------------------------------------------------------------------
+
+    def save_state(self) -> dict[str, Any]:
+        """What the layer carries from one iteration to the next besides `blobs`: here its random stream, if it has one.
+
+        Text, numbers, lists and dicts of them, as JSON holds them, and arrays of floats. Empty: it carries nothing.
+        """
+        stream = getattr(self, "_rng", None)  # a Python layer may use this name for something else
+        if isinstance(stream, np.random.Generator) and isinstance(stream.bit_generator, np.random.PCG64):
+            return {"rng": rng.state_of(stream)}
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `save_state` returned, perhaps in another process. The layer is set up already.
+
+        `state` comes from a file: a `ValueError`, `TypeError` or `LookupError` says that it is damaged.
+        """
+        if "rng" in state:
+            self.rng = rng.stream_at(state["rng"])
+
+    def warn_if_changed(self, what: str, then: Any, now: Any) -> None:
+        """Logs that the data are not those of the state."""
+        if then != now:
+            changed = f"{then} {what} in the state, {now} now"
+            glog.warning(f'layer "{self.param.name}": the data have changed ({changed}): the run goes on, but not exactly')
+
     # ---- help for layer types -------------------------------------------------------------------------------------
 
     @property
@@ -117,6 +143,13 @@ class Layer:
                 raise NetError(f"expected at most {_blobs(most, kind)}, received {count}")
         if self.equal_bottoms_tops and bottoms != tops:
             raise NetError(f"expected as many tops as bottoms, received {bottoms} bottoms and {tops} tops")
+
+
+def whole(value: Any, limit: int = 2**63) -> int:
+    """`value` out of a state file, if it is an integer from 0 to below `limit`; else raises `ValueError`."""
+    if type(value) is not int or not 0 <= value < limit:
+        raise ValueError(f"expected an integer from 0 to {limit - 1}, received {value!r:.40}")
+    return value
 
 
 def _blobs(count: int, kind: str) -> str:

@@ -7,6 +7,7 @@ same numbers on every run, and no layer's draws depend on how many another one m
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -26,3 +27,23 @@ def stream() -> np.random.Generator:
     with _lock:
         (child,) = _root.spawn(1)
     return np.random.Generator(np.random.PCG64(child))
+
+
+def state_of(generator: np.random.Generator) -> dict[str, int]:
+    """Where a stream stands, in integers, which JSON can hold."""
+    state: Any = generator.bit_generator.state
+    return {**state["state"], "has_uint32": state["has_uint32"], "uinteger": state["uinteger"]}
+
+
+def stream_at(state: dict[str, Any]) -> np.random.Generator:
+    """A stream that goes on where `state_of` found one. Raises `ValueError` for anything else."""
+    limits = {"state": 2**128, "inc": 2**128, "has_uint32": 2, "uinteger": 2**32}
+    if not isinstance(state, dict) or state.keys() != limits.keys():
+        raise ValueError(f"the state of a random stream has {', '.join(limits)}")
+    if not all(type(state[name]) is int and 0 <= state[name] < limit for name, limit in limits.items()):
+        raise ValueError("the state of a random stream is out of range")
+    generator = np.random.PCG64()
+    inner = {name: state[name] for name in ("state", "inc")}
+    rest = {name: state[name] for name in ("has_uint32", "uinteger")}
+    generator.state = {"bit_generator": "PCG64", "state": inner, **rest}  # type: ignore[typeddict-item]
+    return np.random.Generator(generator)

@@ -551,7 +551,7 @@ STATES = {
     "zero byte": ({"learned_net": "a\0b"}, "zero byte"),
     "no model": ({"learned_net": "gone.caffemodel"}, "gone.caffemodel: there is no such file"),
     "a device": ({"learned_net": "/dev/zero"}, "/dev/zero: is not a regular file"),
-    "the state itself": ({"learned_net": "bad"}, "bad: expected a NetParameter"),
+    "the state itself": ({"learned_net": "bad"}, "bad: is not the model that bad was written with"),
     "a folder": ({"learned_net": "/"}, "/: is not a regular file"),
 }
 

@@ -263,6 +263,32 @@ def test_the_key_of_a_convolution_covers_the_columns_and_the_matrix_product(monk
     assert read == ["blas.py", "kernels.py", "_conv.py", "im2col.py"]
 
 
+BITS = """
+import hashlib
+import numpy as np
+from pycaffe_lite.layer_types._normalize import plane_gradient, plane_statistics
+draws = np.random.default_rng(1)
+x, dy, dx = (draws.normal(size=(300, 20)).astype(np.float32) for _ in range(3))
+columns = [draws.normal(size=300).astype(np.float32) for _ in range(4)]
+mean, variance = np.empty(300), np.empty(300)
+plane_statistics(x, mean, variance)
+plane_gradient(dy, x, *columns, dx)
+print(*(hashlib.md5(array.tobytes()).hexdigest() for array in (mean, variance, dx)))
+"""
+
+
+def test_code_just_compiled_and_code_from_the_cache_give_the_same_bits(tmp_path):
+    """An exact resume depends on it: the process that was killed may have compiled what the next one loads."""
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path)}
+    bits = [
+        subprocess.run([sys.executable, "-c", BITS], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert list(tmp_path.rglob("*.nbc"))  # there was something to load
+    assert bits[0] == bits[1]
+
+
 def test_where_the_cache_is(monkeypatch, tmp_path):
     root = kernels._cache_root
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))

@@ -95,6 +95,12 @@ class Database:
         with self._store.reading():
             return self._store.count()
 
+    def extent(self) -> str:
+        """The first and the last key, and of LMDB the number of records: what new data change, and what costs no reading."""
+        with self._store.reading():
+            keys = f"{_key_text(next(self._store.records(None))[0])} to {_key_text(self._store.last_key())}"
+            return f"{self._store.count()} records, {keys}" if self.backend == "lmdb" else keys
+
     def close(self) -> None:
         self._release()
 
@@ -162,6 +168,9 @@ class _Store:
     def count(self) -> int:
         raise NotImplementedError
 
+    def last_key(self) -> bytes:
+        raise NotImplementedError
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -197,6 +206,11 @@ class _LmdbStore(_Store):
     def count(self) -> int:
         return self.env.stat()["entries"]
 
+    def last_key(self) -> bytes:
+        with self.env.begin() as transaction, transaction.cursor() as cursor:
+            cursor.last()
+            return bytes(cursor.key())
+
     def close(self) -> None:
         self.env.close()
 
@@ -224,6 +238,9 @@ class _LevelDbStore(_Store):
 
     def count(self) -> int:
         return sum(1 for _ in self.db.iterator(include_value=False, verify_checksums=True, fill_cache=False))
+
+    def last_key(self) -> bytes:
+        return next(self.db.iterator(include_value=False, reverse=True, fill_cache=False))
 
     def close(self) -> None:
         self.db.close()
@@ -322,6 +339,10 @@ def _links_to(path: str) -> tempfile.TemporaryDirectory:
             except OSError:
                 shutil.copyfile(source, target)
     return folder
+
+
+def _key_text(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")
 
 
 def _text(error: BaseException) -> str:

@@ -30,11 +30,14 @@ from typing import Any
 # and training takes ten times as long as soon as another program wants a core. (No effect if OpenMP is loaded already.)
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 import scipy
 from numba import prange
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.registry import cpu_target
 from threadpoolctl import ThreadpoolController
 
 from ..errors import DeviceError
@@ -44,6 +47,26 @@ __all__ = ["KERNELS", "Kernel", "chunk", "function", "inlined", "kernel", "num_t
 
 # Sums may be reordered (that is what vectors need); NaN and infinity keep their meaning, so a diverged net shows as one.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
+
+
+class _OwnCopies(JITCodeLibrary):
+    """Compiled code whose copies of the functions that it calls are its own.
+
+    Numba compiles a function (the body of a `prange` loop, too), copies it into its caller, and optimises it there again,
+    which may reorder its sums once more. By name the copy is the same function: in the process that compiled both, the first
+    one runs; in a process that loads the caller from disk, the copy does, and gives other bits.
+    """
+
+    def _optimize_final_module(self) -> None:
+        modules = [library._get_module_for_linking() for library in self._linking_libraries]
+        copied = {function.name for module in modules for function in module.functions if not function.is_declaration}
+        for function in self._final_module.functions:
+            if function.name in copied and not function.is_declaration:
+                function.linkage = llvm.Linkage.internal
+        super()._optimize_final_module()
+
+
+cpu_target.target_context.codegen()._library_class = _OwnCopies
 
 _parallel_lock = threading.RLock()  # two threads inside parallel kernels abort the process under Numba's workqueue layer
 _cache_lock = threading.Lock()  # Numba has one setting for the folder of its cache
@@ -96,7 +119,7 @@ def _key(body: Callable) -> str:
 
     Numba's own key looks at the file of the kernel alone and misses an edit in a function that it calls.
     """
-    files: set[str] = set()
+    files = {__file__}  # which says how they are compiled
     todo, seen = [body], set()
     while todo:
         code = todo.pop()

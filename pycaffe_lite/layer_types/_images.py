@@ -8,16 +8,18 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from .. import rng
 from ..blob import MAX_COUNT
 from ..data.datum import decode_image
 from ..data.prefetch import Prefetcher
 from ..errors import DataError, NetError, did_you_mean
-from ..layer import Blobs, Layer
+from ..layer import Blobs, Layer, whole
 
 
 class Batch(NamedTuple):
     images: np.ndarray  # N x C x H x W, transformed
     labels: np.ndarray  # N
+    position: dict[str, Any]  # of the reader after this batch
 
 
 class Reader(Protocol):
@@ -27,6 +29,15 @@ class Reader(Protocol):
         """The shape of the first batch of images."""
 
     def read(self) -> Batch: ...
+
+    def position(self) -> dict[str, Any]:
+        """All that it takes to go on from here, as JSON can hold it."""
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Goes on from there. Raises `ValueError`, `TypeError` or `LookupError` for what is none."""
+
+    def extent(self) -> int:
+        """The number of items in the list."""
 
 
 class ImageBatches(Layer):
@@ -40,12 +51,28 @@ class ImageBatches(Layer):
         raise NotImplementedError
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        prefetch = self.param.data_param.prefetch
-        if not prefetch:
+        if not self.param.data_param.prefetch:
             raise NetError("expected data_param.prefetch to be at least 1, received 0")
         reader = self.new_reader()
         self._shape = reader.shape()
-        self._prefetcher = Prefetcher(reader.read, prefetch)
+        self._start(reader)
+
+    def _start(self, reader: Reader) -> None:
+        self._position, self._extent = reader.position(), reader.extent()
+        self._prefetcher = Prefetcher(reader.read, self.param.data_param.prefetch)
+
+    def save_state(self) -> dict[str, Any]:
+        """Where the batch ended that `forward` handed out last, however far the thread has read ahead."""
+        return {**self._position, "items": self._extent}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        # A stream of its own for the new reader: a thread that does not end at once may still draw from the one before.
+        self.rng = rng.stream_at(state["rng"])
+        reader = self.new_reader()
+        self.warn_if_changed("items", whole(state["items"]), reader.extent())
+        reader.seek(state)
+        self._prefetcher.close()
+        self._start(reader)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         top[0].reshape(self._shape)
@@ -53,7 +80,7 @@ class ImageBatches(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         batch = self._prefetcher.get()
-        self._shape = batch.images.shape
+        self._shape, self._position = batch.images.shape, batch.position
         self.reshape(bottom, top)
         top[0].data[...] = batch.images
         top[1].data[...] = batch.labels

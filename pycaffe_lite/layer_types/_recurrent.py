@@ -17,6 +17,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import glog
 from ..blob import Blob, shape_text
 from ..device import array_module
@@ -62,6 +64,18 @@ class Recurrent(Layer):
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         return bottom_index != 1
+
+    def save_state(self) -> dict[str, Any]:
+        states = {} if self.exposed else dict(zip(self.states, (blob.data.copy() for blob in self._state), strict=True))
+        return {**super().save_state(), **states}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        for name, blob in zip(self.states, self._state, strict=True):
+            if not self.exposed:
+                if np.shape(state[name]) != blob.shape:
+                    raise ValueError(f"expected {name} to be {shape_text(blob.shape)}")
+                blob.data[...] = state[name]
+        super().load_state(state)
 
     # ---- shapes -----------------------------------------------------------------------------------------------------
 

@@ -6,17 +6,18 @@ Records come in key order, and after the last one comes the first. Batches are r
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import glog
+from .. import glog, rng
 from ..data.database import Database, open_database
 from ..data.datum import decode_datums
 from ..data.prefetch import Prefetcher
 from ..data.transformer import Transformer
 from ..errors import DataError, NetError
-from ..layer import Blobs, Layer, register
+from ..layer import Blobs, Layer, register, whole
 from ..proto.caffe_pb2 import DataParameter, TransformationParameter
 
 
@@ -25,7 +26,7 @@ class Position(NamedTuple):
 
     key: bytes  # of the next record
     records: int  # read so far
-    rng: Any  # the state of the random stream for crops and mirroring
+    rng: dict[str, int]  # the state of the random stream for crops and mirroring
 
 
 class Batch(NamedTuple):
@@ -50,12 +51,10 @@ class BatchReader:
         self._cursor = database.cursor(start.key if start else None)
         self._next = self._cursor.next()
         self._count = start.records if start else 0
-        if start:
-            transformer.rng.bit_generator.state = start.rng
 
     @property
     def position(self) -> Position:
-        return Position(self._next[0], self._count, self.transformer.rng.bit_generator.state)
+        return Position(self._next[0], self._count, rng.state_of(self.transformer.rng))
 
     def shape(self) -> tuple[int, ...]:
         """The shape of the next batch, if all of its records are like the first."""
@@ -100,12 +99,15 @@ class Data(Layer):
         self._transformer = Transformer(transform, self.phase, self.rng)
         backend = DataParameter.DB.Name(param.backend) if param.HasField("backend") else None
         self._database = open_database(param.source, backend)
+        self._extent = self._database.extent()
         self._start()
         self._shape = self._reader.shape()
 
     def _start(self, position: Position | None = None) -> None:
-        param = self.param.data_param
-        self._reader = BatchReader(self._database, self._transformer, param.batch_size, self.dtype, position)
+        param, transformer = self.param.data_param, copy(self._transformer)
+        if position:  # a stream of its own: a thread that does not end at once may still draw from the one before
+            transformer.rng = self.rng = rng.stream_at(position.rng)
+        self._reader = BatchReader(self._database, transformer, param.batch_size, self.dtype, position)
         self._prefetcher = Prefetcher(self._reader.read, param.prefetch)
         self.position = self._reader.position
 
@@ -113,6 +115,16 @@ class Data(Layer):
         """Goes on at an earlier `position`, of this layer or of another one that read the same database."""
         self._prefetcher.close()
         self._start(position)
+
+    def save_state(self) -> dict[str, Any]:
+        position = self.position
+        place = {"key": position.key.hex(), "records": position.records, "rng": position.rng}
+        return {**place, "database": self._extent}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        position = Position(bytes.fromhex(state["key"]), whole(state["records"]), state["rng"])
+        self.warn_if_changed("database", state["database"], self._extent)
+        self.seek(position)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         top[0].reshape(self._shape)

@@ -17,9 +17,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .. import rng
 from ..blob import MAX_COUNT, shape_text
 from ..errors import DataError, NetError, did_you_mean
-from ..layer import Blobs, Layer, register
+from ..layer import Blobs, Layer, register, whole
 from ..proto.caffe_pb2 import HDF5DataParameter
 
 # A damaged or hostile file can claim any shape. Above the first size, a data set must be stored in at least so much of it
@@ -40,7 +41,9 @@ class HDF5Data(Layer):
         _check(param)
         self._batch_size = param.batch_size
         self._shuffle = param.shuffle
-        self._files = read_list(param.source)
+        self._listed = read_list(param.source)
+        self._files: list[str] = []
+        self._rows = np.arange(0)
         self._arrays: list[np.ndarray] = []
         self._start_round()
         self._open()
@@ -61,9 +64,30 @@ class HDF5Data(Layer):
             if self._row == len(self._rows):
                 self._next_file()
 
+    # A shuffled order is not kept but drawn again, from where the random stream stood before.
+
+    def save_state(self) -> dict[str, Any]:
+        place = {"file": self._file, "files": len(self._files), "row": self._row, "rows": len(self._rows)}
+        return {**place, "before_files": self._before_files, "before_rows": self._before_rows} if self._shuffle else place
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        file, row = whole(state["file"], whole(state["files"])), whole(state["row"], whole(state["rows"]))
+        streams = [rng.stream_at(state[name]) for name in ("before_files", "before_rows")] if self._shuffle else None
+        if streams:
+            self.rng = streams[0]
+        self._start_round()
+        self.warn_if_changed("files", state["files"], len(self._files))
+        self._file = file % len(self._files)
+        if streams:
+            self.rng = streams[1]
+        self._open()
+        self.warn_if_changed("rows", state["rows"], len(self._rows))
+        self._row = row % len(self._rows)
+
     def _start_round(self) -> None:
-        self._file = 0
+        self._file, self._files = 0, list(self._listed)
         if self._shuffle:
+            self._before_files = rng.state_of(self.rng)
             self.rng.shuffle(self._files)
 
     def _next_file(self) -> None:
@@ -90,6 +114,7 @@ class HDF5Data(Layer):
         self._row = 0
         self._rows = np.arange(len(self._arrays[0]))
         if self._shuffle:
+            self._before_rows = rng.state_of(self.rng)
             self.rng.shuffle(self._rows)
 
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
+from .. import rng
 from ..data.transformer import Transformer
 from ..errors import DataError, NetError
-from ..layer import register
+from ..layer import register, whole
 from ..proto.caffe_pb2 import ImageDataParameter
 from ._images import Batch, ImageBatches, check_size, decode, open_list, read_image_file
 
@@ -45,7 +47,6 @@ class ImageReader:
     def __init__(self, param: ImageDataParameter, transformer: Transformer, dtype: np.dtype):
         self.param, self.transformer, self.dtype = param, transformer, dtype
         self._paths, self._labels, self._lines = read_list(param.source)
-        self._order = np.arange(len(self._paths))
         self._start_round()
         self._next = int(transformer.rng.integers(min(param.rand_skip, len(self._paths)))) if param.rand_skip else 0
 
@@ -68,10 +69,25 @@ class ImageReader:
                     raise DataError(f"expected {expected}, as the first image of its batch, received {received}")
                 self.transformer.transform(image[np.newaxis], out=images[i : i + 1])
         assert images is not None
-        return Batch(images, self._labels[items])
+        return Batch(images, self._labels[items], self.position())
+
+    def position(self) -> dict[str, Any]:
+        return {"next": self._next, "before_round": self._before_round, "rng": rng.state_of(self.transformer.rng)}
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """A shuffled order is not in the position but drawn again, from where the random stream stood before."""
+        after = rng.stream_at(position["rng"])
+        self.transformer.rng = rng.stream_at(position["before_round"])
+        self._start_round()
+        self._next = whole(position["next"]) % len(self._order)
+        self.transformer.rng = after
+
+    def extent(self) -> int:
+        return len(self._paths)
 
     def _start_round(self) -> None:
-        self._next = 0
+        self._next, self._order = 0, np.arange(len(self._paths))
+        self._before_round = rng.state_of(self.transformer.rng)
         if self.param.shuffle:
             self.transformer.rng.shuffle(self._order)
 

@@ -9,12 +9,14 @@ top[1]: the labels, N before the first forward and N x 1 x 1 x 1 after it, as in
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import glog
 from ..blob import shape_text
 from ..errors import NetError
-from ..layer import Blobs, Layer, register
+from ..layer import Blobs, Layer, register, whole
 
 
 @register("MemoryData")
@@ -44,6 +46,15 @@ class MemoryData(Layer):
         if self.param.HasField("transform_param"):
             glog.warning("MemoryData does not transform arrays: transform_param has no effect")
         self._data, self._labels, self._position = data, labels.reshape(-1, 1, 1, 1), 0
+
+    def save_state(self) -> dict[str, Any]:
+        return {"position": self._position, "items": len(self._data)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The arrays themselves are the script's: give them before."""
+        position, items = whole(state["position"]), whole(state["items"])
+        self.warn_if_changed("items", items, len(self._data))
+        self._position = position if position < len(self._data) and items == len(self._data) else 0
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """The tops keep their shape."""

@@ -52,6 +52,12 @@ class Python(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         self.user.backward(top, propagate_down, bottom)
 
+    def save_state(self) -> dict[str, Any]:
+        return self.user.save_state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.user.load_state(state)
+
     def close(self) -> None:
         self.user.close()
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import rng as streams
 from ..data.transformer import read_mean
 from ..errors import DataError, NetError, did_you_mean
 from ..layer import register
@@ -94,7 +95,16 @@ class WindowReader:
             except DataError as error:
                 raise DataError(f'{self.param.source}:{source.line}: image "{source.path}": {error}') from error
             labels[i] = window[LABEL]
-        return Batch(images, labels)
+        return Batch(images, labels, self.position())
+
+    def position(self) -> dict[str, Any]:
+        return {"rng": streams.state_of(self.rng)}
+
+    def seek(self, position: dict[str, Any]) -> None:
+        self.rng = streams.stream_at(position["rng"])
+
+    def extent(self) -> int:
+        return len(self.objects) + len(self.background)
 
     def _cut(self, path: str, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
         """Fills `out`, 3 x S x S of zeros, but for its padding."""

@@ -1,22 +1,40 @@
-"""Solver states on disk: iteration, name of the model, steps taken, and history, binary or HDF5 as Caffe writes them."""
+"""Solver states on disk, binary or HDF5 as Caffe writes them: iteration, name of the model, steps taken, and history.
+
+What an exact resume needs besides stands in fields of our own (see SolverState in caffe.proto), which Caffe skips. An HDF5
+state holds them as one message, in the bytes of a data set that Caffe does not look for.
+
+A pair is a state and the model that it names. Each file is written whole or not at all, the model first: a state that is
+there has its model.
+"""
 
 from __future__ import annotations
 
+import glob
+import json
 import math
 import os
+import re
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from .. import glog
 from ..blob import shape_text
-from ..errors import ModelFileError
+from ..device import num_threads
+from ..errors import CaffeError, ModelFileError
 from ..files import new_hdf5
+from ..net.states import LayerState
 from ..proto import model_file
 
 _MAX_INT = 2**31 - 1  # of an int32 in the file
+_OURS = "pycaffe_lite"  # the data set of an HDF5 state with the fields that Caffe does not have
 
 
 @dataclass
@@ -27,9 +45,13 @@ class State:
     learned_net: str  # the model file
     current_step: int
     history: list[np.ndarray]
+    losses: list[float] = field(default_factory=list)  # the window of the smoothed loss
+    threads: int | None = None  # of kernels; None: a state of real Caffe, which has nothing of what follows
+    layers: dict[int, list[LayerState]] = field(default_factory=dict)  # by net: 0 is the train net, then the test nets
+    model_crc: int | None = None  # CRC-32 of the model file
 
 
-def read(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]]) -> State:
+def read(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None = None) -> State:
     """Reads a solver state, recognised by content, whose history is to have these shapes (or others with equal counts).
 
     Raises `ModelFileError` for a file that is damaged or belongs to another net or type of solver.
@@ -50,6 +72,7 @@ def write(path: str | os.PathLike, state: State) -> None:
     )
     for array in state.history:
         model_file.encode_blob(message.history.add(), array)
+    message.MergeFrom(_our_fields(state))
     model_file.write_message(path, message)
 
 
@@ -64,27 +87,109 @@ def write_hdf5(path: str | os.PathLike, state: State) -> None:
         history = file.create_group("history")
         for i, array in enumerate(state.history):
             history[str(i)] = array
+        file[_OURS] = np.frombuffer(_our_fields(state).SerializeToString(), np.uint8)
 
 
-def _read_binary(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]]) -> State:
+def _our_fields(state: State) -> Any:
+    """The fields of `state` that Caffe does not have, in a message of their own."""
+    message = model_file.raw.SolverState(losses=state.losses, threads=state.threads, model_crc=state.model_crc)
+    for index, layers in state.layers.items():
+        for one in layers:
+            try:
+                text, arrays = _to_json(one.state)
+            except (TypeError, ValueError) as error:
+                raise ModelFileError(
+                    f'layer "{one.layer}": a file cannot hold what its save_state returned: {error}'
+                ) from error
+            entry = message.layer_state.add(net=index, layer=one.layer, state=text)
+            for array in arrays:
+                model_file.encode_blob(entry.blobs.add(), array)
+    message.layer_states = len(message.layer_state)
+    return message
+
+
+def _to_json(state: dict[str, Any]) -> tuple[str, list[np.ndarray]]:
+    """A text, in which {"array": i} stands for array i, and the arrays."""
+    arrays: list[np.ndarray] = []
+
+    def stand_in(array: Any) -> dict[str, int]:
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"expected what JSON holds and arrays of floats, received {array!r:.60}")
+        arrays.append(array)
+        return {"array": len(arrays) - 1}
+
+    return json.dumps(state, default=stand_in), arrays
+
+
+def _from_json(text: str | bytes, arrays: list[np.ndarray]) -> dict[str, Any]:
+    """What `_to_json` took."""
+
+    def fill_in(found: dict[str, Any]) -> Any:
+        return arrays[found["array"]] if found.keys() == {"array"} else found
+
+    state = json.loads(text, object_hook=fill_in)
+    if not isinstance(state, dict):
+        raise ValueError("expected an object")
+    return state
+
+
+def _add_our_fields(state: State, message: Any) -> None:
+    """Fills in what is in a message that may come from anywhere."""
+    if not message.HasField("threads"):
+        return
+    if not message.HasField("layer_states") or message.layer_states != len(message.layer_state):
+        raise ModelFileError("a damaged solver state: it was cut short")
+    state.threads, state.losses = message.threads, list(message.losses)
+    state.model_crc = message.model_crc if message.HasField("model_crc") else None
+    for entry in message.layer_state:
+        name = entry.layer if isinstance(entry.layer, str) else entry.layer.decode("utf-8", "replace")
+        try:
+            arrays = [blob.data.reshape(blob.shape) for blob in map(model_file.decode_blob, entry.blobs)]
+            found = LayerState(name, _from_json(entry.state, arrays))
+        except (ValueError, TypeError, LookupError, RecursionError, ModelFileError) as error:
+            raise ModelFileError(f'a damaged solver state: layer "{name}": {error}') from error
+        state.layers.setdefault(entry.net, []).append(found)
+
+
+def warn_if_not_exact(state: State, path: str) -> None:
+    """Says why a run that goes on from `state` will not be, bit for bit, the one that it comes from."""
+    if state.threads is None:
+        what = "it does not say where data and random streams stood, as those of real Caffe: they start anew"
+    elif state.threads != num_threads():
+        what = (
+            f"it comes from a run on {state.threads} threads, this one has {num_threads()}: sums differ in their last bits"
+        )
+    else:
+        return
+    glog.warning(f"{path}: {what}")
+
+
+def _read_binary(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None) -> State:
     message = model_file.read_message(path, "SolverState")
-    _check_number(len(message.history), shapes)
+    blobs = [model_file.decode_blob(proto) for proto in message.history]
+    shapes = [blob.shape for blob in blobs] if shapes is None else shapes
+    _check_number(len(blobs), shapes)
     history = []
-    for i, (proto, shape) in enumerate(zip(message.history, shapes, strict=True)):
-        blob = model_file.decode_blob(proto)
+    for i, (blob, shape) in enumerate(zip(blobs, shapes, strict=True)):
         _check_blob(i, blob.shape, shape)
         history.append(blob.data.reshape(shape))
-    return State(message.iter, os.fsdecode(message.learned_net), message.current_step, history)
+    state = State(message.iter, os.fsdecode(message.learned_net), message.current_step, history)
+    _add_our_fields(state, message)
+    return state
 
 
-def _read_hdf5(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]]) -> State:
+def _read_hdf5(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None) -> State:
     try:
         with h5py.File(path, "r") as file:
             history = file["history"]
+            shapes = [history[str(i)].shape for i in range(len(history))] if shapes is None else shapes
             _check_number(len(history), shapes)
             arrays = [_read_array(i, history[str(i)], shape) for i, shape in enumerate(shapes)]
             name = file["learned_net"][()] if "learned_net" in file else b""
-            return State(_read_int(file["iter"]), os.fsdecode(name), _read_int(file["current_step"]), arrays)
+            state = State(_read_int(file["iter"]), os.fsdecode(name), _read_int(file["current_step"]), arrays)
+            if _OURS in file:
+                _add_our_fields(state, _read_message(file[_OURS]))
+            return state
     except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         if isinstance(error, ModelFileError):
             raise
@@ -96,6 +201,15 @@ def _read_array(index: int, dataset: h5py.Dataset, shape: tuple[int, ...]) -> np
     if dataset.dtype.kind not in "iuf":
         raise ModelFileError(f"history blob {index} holds {dataset.dtype}, no numbers")
     return dataset[()].reshape(shape)
+
+
+def _read_message(dataset: h5py.Dataset) -> Any:
+    if dataset.dtype != np.uint8 or dataset.size > dataset.id.get_storage_size():  # a claim that its bytes do not fill
+        raise ModelFileError(f'the data set "{_OURS}" of the state is damaged')
+    try:
+        return model_file.raw.SolverState.FromString(dataset[()].tobytes())
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise ModelFileError(f'the data set "{_OURS}" of the state is damaged: {error}') from error
 
 
 def _check_number(found: int, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -117,7 +231,91 @@ def _read_int(dataset: h5py.Dataset) -> int:
     return int(np.asarray(dataset[()]).reshape(-1)[0])
 
 
-def find_model(learned_net: str, state_path: str | os.PathLike) -> str:
-    """The model that a state names: as named, else beside the state (the run may have moved to another folder)."""
-    beside = Path(state_path).parent / Path(learned_net).name
-    return str(beside) if not Path(learned_net).exists() and beside.exists() else learned_net
+def find_model(state: State, path: str | os.PathLike) -> str:
+    """The model that the state in file `path` names: as named, else beside it (the run may have moved to another folder).
+
+    Raises `ModelFileError` if that is not the file which was written with the state.
+    """
+    beside, model = Path(path).parent / Path(state.learned_net).name, state.learned_net
+    if not Path(model).exists() and beside.exists():
+        model = str(beside)
+    if state.model_crc is not None and Path(model).is_file() and checksum(model) != state.model_crc:
+        raise ModelFileError(f"is not the model that {os.fspath(path)} was written with: changed since, or cut short", model)
+    return model
+
+
+def checksum(path: str | os.PathLike) -> int:
+    """The CRC-32 of a file. Raises `ModelFileError` where it cannot be read."""
+    crc = 0
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                crc = zlib.crc32(piece, crc)
+    except OSError as error:
+        raise ModelFileError(f"cannot be read: {error.strerror or error}", os.fspath(path)) from error
+    return crc
+
+
+# ---- the snapshots of a prefix ------------------------------------------------------------------------------------
+
+_ENDINGS = (".solverstate", ".solverstate.h5", ".caffemodel", ".caffemodel.h5")
+
+
+def _of_prefix(prefix: str) -> dict[int, list[Path]]:
+    """All snapshot files of a prefix by iteration, latest first; of one iteration, states come before models."""
+    folder, name = Path(prefix).parent, re.escape(Path(f"{prefix}_").name)
+    pattern = re.compile(rf"{name}iter_([0-9]{{1,10}})({'|'.join(map(re.escape, _ENDINGS))})")
+    found: dict[int, list[Path]] = {}
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if match := pattern.fullmatch(path.name):
+                found.setdefault(int(match[1]), []).append(path)
+    return {
+        iteration: sorted(found[iteration], key=lambda path: ".caffemodel" in path.name) for iteration in sorted(found)[::-1]
+    }
+
+
+def check(path: str | os.PathLike) -> None:
+    """Raises `ModelFileError` unless a state and the model that it names are whole."""
+    state = read(path)
+    model = find_model(state, path)
+    if not model_file.is_hdf5(model):
+        model_file.read_layers(model)
+        return
+    try:
+        with h5py.File(model, "r") as file:
+            file.visit(lambda name: None)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelFileError(f"a damaged HDF5 file: {error}", model) from error
+
+
+def newest(prefix: str) -> str | None:
+    """The state of the latest whole pair of a prefix, or None. Later states that are not whole are named in a warning."""
+    for files in _of_prefix(prefix).values():
+        for path in files:
+            if ".solverstate" not in path.name:
+                continue
+            try:
+                check(path)
+                return os.fspath(path)
+            except CaffeError as error:
+                where = "" if error.where else f"{path}: "
+                glog.warning(f"{where}{error}; looking for an earlier snapshot")
+    return None
+
+
+def prune(prefix: str, iteration: int, keep: int) -> None:
+    """Removes the snapshots before `iteration`, which was just written, but for the latest `keep` - 1."""
+    files = _of_prefix(prefix)
+    earlier = [one for one in files if one < iteration]
+    for path in (path for one in earlier[keep - 1 :] for path in files[one]):
+        with suppress(OSError):
+            path.unlink()
+
+
+def remove_temporary(prefix: str) -> None:
+    """Removes what a killed run has left half-written. To be called by the one that holds the lock of the prefix."""
+    hidden = Path(prefix).parent.glob(f".{glob.escape(Path(prefix).name)}_iter_*.tmp")
+    for path in hidden:
+        with suppress(OSError):
+            path.unlink()

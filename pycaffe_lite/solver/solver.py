@@ -6,6 +6,7 @@ the present iteration, counts it, and snapshots when it is time.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import os
@@ -19,12 +20,13 @@ import numpy as np
 
 from .. import glog, rng
 from ..blob import Blob
-from ..device import array_module, serial_blas
-from ..errors import SolverError, did_you_mean, located
-from ..net import Net, weights
+from ..device import array_module, num_threads, serial_blas
+from ..errors import CaffeError, SolverError, did_you_mean, located
+from ..files import locked
+from ..net import Net, states, weights
 from ..proto import Source, read_net
 from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParameter
-from . import policies, snapshots
+from . import finite, policies, snapshots
 
 
 class Action(enum.Enum):
@@ -41,6 +43,10 @@ class Solver:
     `net` and `test_nets` are made by `make_net(NetParameter, Source)`, `Net` by default. Subclasses bring the update rule
     and say in `history_sets` how many history blobs it keeps for each parameter.
     Raises `SolverError` for a solver file that asks for something impossible.
+
+    - `on_nan`: what a loss that is NaN or infinite does. "continue" trains on, as Caffe; "stop" raises a `SolverError` that
+      names the layer it came from, and refuses to snapshot parameters that are not finite. The command line stops.
+    - `keep_snapshots`: how many snapshots of the prefix stay on disk; 0 keeps all.
     """
 
     history_sets = 1
@@ -61,7 +67,12 @@ class Solver:
         self.history = [
             [Blob(p.blob.shape, dtype=p.blob.dtype) for p in self.net.learnable] for _ in range(self.history_sets)
         ]
+        self.on_nan = "continue"
+        self.keep_snapshots = 0
         self.smoothed_loss = 0.0
+        self._losses: deque[float] = deque(maxlen=param.average_loss)  # what it is the mean of
+        self._before_test: list[list[states.LayerState]] | None = None  # of the test nets, while they are tested
+        self._holds_prefix = False
         self.last_rate = 0.0  # of the latest update
         self.last_snapshot = ""  # the state file
         self.stopped_early = False
@@ -170,35 +181,45 @@ class Solver:
         return rate
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
-        """Trains until `max_iter`, from a solver state if one is given, and writes a last snapshot."""
-        param = self.param
-        if param.snapshot_after_train:
+        """Trains until `max_iter`, from a solver state if one is given, and writes a last snapshot.
+
+        A second run on the same snapshot prefix is refused meanwhile.
+        """
+        if self.param.snapshot_after_train:
             with located(self.where):
                 self._check_snapshot_folder()  # now, and not after days of training
+        with self.exclusive():
+            self._solve(resume_file)
+
+    def _solve(self, resume_file: str | os.PathLike | None) -> None:
+        param = self.param
         glog.info(f"Solving {self.net.name}")
         glog.info(f"Learning Rate Policy: {param.lr_policy}")
         self.stopped_early = False
         if resume_file:
             glog.info(f"Restoring previous solver status from {os.fspath(resume_file)}")
             self.restore(resume_file)
-        start, losses = self.iter, self._loss_window()
-        self.step(param.max_iter - self.iter, losses)
+        start = self.iter
+        self._train(param.max_iter - self.iter)
         if param.snapshot_after_train and (not param.snapshot or self.iter % param.snapshot):
             self.snapshot()
         if self.stopped_early:
             glog.info("Optimization stopped early.")
             return
         if param.display and self.iter % param.display == 0:
-            self._smooth(self.net.forward_layers(), losses)
+            self._smooth(self.net.forward_layers())
             glog.info(f"Iteration {self.iter}, loss = {self.smoothed_loss:g}")
         if self._time_to_test(after_training=True):
             self.test_all()
         glog.info(f"Optimization Done. {self.iter - start} iterations in this run.")
 
-    def step(self, iterations: int, losses: deque[float] | None = None) -> None:
+    def step(self, iterations: int) -> None:
         """Trains for so many iterations. The window of `average_loss` starts anew."""
+        self._losses.clear()
+        self._train(iterations)
+
+    def _train(self, iterations: int) -> None:
         param = self.param
-        losses = self._loss_window() if losses is None else losses
         stop, timer = self.iter + iterations, _Timer(self.iter)
         while self.iter < stop:
             self.net.clear_param_diffs()
@@ -210,8 +231,8 @@ class Solver:
                 on_start()
             display = bool(param.display) and self.iter % param.display == 0
             self.net.debug_info = display and param.debug_info
-            loss = sum(self.net.forward_backward() for _ in range(param.iter_size)) / param.iter_size
-            self._smooth(loss, losses)
+            loss = sum(self._pass() for _ in range(param.iter_size)) / param.iter_size
+            self._smooth(loss)
             if display:
                 self._display(timer)
             for _, on_gradients_ready in self._callbacks:
@@ -226,6 +247,14 @@ class Solver:
             if action is Action.STOP:
                 self.stopped_early = True
                 break
+
+    def _pass(self) -> float:
+        """One forward and one backward pass; returns the loss."""
+        loss = self.net.forward_backward()
+        if self.on_nan == "stop" and not math.isfinite(loss):
+            what = f"iteration {self.iter}: the loss is {loss:g}, {finite.first_bad_output(self.net)}"
+            raise SolverError(what + self._last_snapshot(), self.where)
+        return loss
 
     def apply_update(self) -> None:
         """Clips the gradients and updates all parameters with the rate of the present iteration."""
@@ -259,12 +288,9 @@ class Solver:
         glog.info(f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by scale factor {scale:g}")
         return scale
 
-    def _loss_window(self) -> deque[float]:
-        return deque(maxlen=self.param.average_loss)
-
-    def _smooth(self, loss: float, losses: deque[float]) -> None:
-        losses.append(loss)
-        self.smoothed_loss = sum(losses) / len(losses)
+    def _smooth(self, loss: float) -> None:
+        self._losses.append(loss)
+        self.smoothed_loss = sum(self._losses) / len(self._losses)
 
     def _display(self, timer: _Timer) -> None:
         seconds, rate = timer.lap(self.iter)
@@ -283,11 +309,18 @@ class Solver:
         return after_training or self.iter > 0 or self.param.test_initialization
 
     def test_all(self) -> None:
-        """Tests every test net; stops between two batches when a signal asks for it."""
+        """Tests every test net; stops between two batches when a signal asks for it.
+
+        A test that is stopped is repeated as a whole by the run that goes on, and so its data go back to where they were.
+        """
+        self._before_test = [states.collect(net) for net in self.test_nets]
         for i in range(len(self.test_nets)):
             self.test(i)
             if self.stopped_early:
-                return
+                for net, before in zip(self.test_nets, self._before_test, strict=True):
+                    states.restore(net, before)
+                break
+        self._before_test = None
 
     def test(self, index: int = 0) -> list[float]:
         """Runs test net `index` for its `test_iter` batches on the training net's weights and logs the mean outputs.
@@ -324,7 +357,12 @@ class Solver:
     # ---- snapshots ------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> None:
-        """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (with `.h5` behind for HDF5)."""
+        """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (with `.h5` behind for HDF5).
+
+        Afterwards it removes old ones as `keep_snapshots` says.
+        """
+        if self.on_nan == "stop" and (bad := finite.bad_parameter(self.net)):
+            raise SolverError(f"iteration {self.iter}: no snapshot is written of {bad}{self._last_snapshot()}", self.where)
         if not self.param.snapshot_prefix:
             raise SolverError("a snapshot needs snapshot_prefix", self.where)
         hdf5 = self.param.snapshot_format == SolverParameter.HDF5
@@ -334,18 +372,71 @@ class Solver:
         (weights.save_hdf5 if hdf5 else weights.save)(self.net, model, self.param.snapshot_diff)
         glog.info(f"Snapshotting solver state to {'HDF5' if hdf5 else 'binary proto'} file {state_path}")
         history = [blob.data for blobs in self.history for blob in blobs]
-        state = snapshots.State(self.iter, model, self.current_step, history)
+        tests = self._before_test or map(states.collect, self.test_nets)
+        layers = dict(enumerate([states.collect(self.net), *tests]))
+        state = snapshots.State(
+            iteration=self.iter,
+            learned_net=model,
+            current_step=self.current_step,
+            history=history,
+            losses=list(self._losses),
+            threads=num_threads(),
+            layers=layers,
+            model_crc=snapshots.checksum(model),
+        )
         (snapshots.write_hdf5 if hdf5 else snapshots.write)(state_path, state)
         self.last_snapshot = state_path
+        if self.keep_snapshots:
+            snapshots.prune(self.param.snapshot_prefix, self.iter, self.keep_snapshots)
+
+    def _last_snapshot(self) -> str:
+        return f"; the last snapshot is {self.last_snapshot}" if self.last_snapshot else "; there is no snapshot yet"
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the lock on the snapshot prefix, `<prefix>.lock`: another run on it is a `SolverError`.
+
+        `solve` does this itself; blocks may stand in each other. A prefix that nothing can be written to needs no lock.
+        """
+        with contextlib.ExitStack() as stack:
+            prefix, held = self.param.snapshot_prefix, self._holds_prefix
+            if prefix and not held:
+                with contextlib.suppress(OSError):
+                    stack.enter_context(locked(f"{prefix}.lock"))
+                    snapshots.remove_temporary(prefix)
+            self._holds_prefix = True
+            try:
+                yield
+            finally:
+                self._holds_prefix = held
 
     def restore(self, path: str | os.PathLike) -> None:
-        """Goes on from a solver state and the model that it names. Nothing changes when either does not fit."""
+        """Goes on from a solver state and the model that it names, exactly where the run stood that wrote them.
+
+        A warning says where it cannot be exact: a state of real Caffe, which knows nothing of data and random streams, or
+        one of another number of threads. Nothing changes when state or model does not fit.
+        """
         path = os.fspath(path)
         blobs = [blob for blobs in self.history for blob in blobs]
         with located(path):
             state = snapshots.read(path, [blob.shape for blob in blobs])
-        if state.learned_net:
-            weights.copy_from(self.net, snapshots.find_model(state.learned_net, path))
+        nets = [self.net, *self.test_nets]
+        before = [states.collect(net) for net in nets]
+        try:
+            with located(path):
+                for i, net in enumerate(nets):
+                    states.restore(net, state.layers.get(i, []))
+            if state.learned_net:
+                weights.copy_from(self.net, snapshots.find_model(state, path))
+        except CaffeError:
+            for net, old in zip(nets, before, strict=True):
+                states.restore(net, old)
+            raise
+        snapshots.warn_if_not_exact(state, path)
+        self._losses.clear()
+        self._losses.extend(state.losses)
+        self.smoothed_loss = sum(self._losses) / len(self._losses) if self._losses else 0.0
+        self.last_snapshot = path
         self.iter, self.current_step = state.iteration, state.current_step
         for blob, array in zip(blobs, state.history, strict=True):
             blob.data[...] = array

@@ -1,0 +1,24 @@
+"""A minute of benchmarks/soak.py: memory, open files and threads of a long run stay what they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pycaffe_lite
+
+SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_a_minute_is_flat(backend):
+    environment = {**os.environ, "PYTHONPATH": str(Path(pycaffe_lite.__file__).parents[1])}
+    command = [sys.executable, str(SOAK), "--seconds=60", f"--backend={backend}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
