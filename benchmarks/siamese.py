@@ -11,28 +11,23 @@ images of all pairs as one batch of 128) and in its default one (NCHW, two batch
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-import numba
+from _common import forget_openblas_settings, need_torch, print_versions, take_turns  # isort: skip
+
 import numpy as np
-import scipy
-from threadpoolctl import threadpool_info
 
 from pycaffe_lite import glog
-from pycaffe_lite.device import num_threads
 from pycaffe_lite.proto import read_net, read_solver
 from pycaffe_lite.proto.caffe_pb2 import TRAIN, LayerParameter
 from pycaffe_lite.pycaffe import make_solver
 
 SIAMESE = Path(__file__).parent.parent / "examples" / "siamese"
 PAIRS = 64
-WARM_UP, TIMED = 2, 4  # iterations a turn
 
 
 def make_ours(images: np.ndarray, similar: np.ndarray):
@@ -87,25 +82,8 @@ def make_theirs(images: np.ndarray, similar: np.ndarray, best: bool) -> Callable
     return step
 
 
-def take_turns(contestants: dict[str, Callable[[], None]], seconds: float, before_turn: Callable[[], None]):
-    """The times of single iterations of each contestant, in ms."""
-    times: dict[str, list[float]] = defaultdict(list)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < len(contestants):
-        for name, step in contestants.items():
-            before_turn()
-            for i in range(WARM_UP + TIMED):
-                begin = time.perf_counter()
-                step()
-                if i >= WARM_UP:
-                    times[name].append(1000 * (time.perf_counter() - begin))
-    return times
-
-
 def compare(solver, images: np.ndarray, similar: np.ndarray, seconds: float) -> None:
-    import torch
-
-    threads = num_threads()
+    need_torch()
     best, default = "PyTorch, channels_last, 1 x 128", "PyTorch, NCHW, 2 x 64"
     contestants = {
         "pycaffe_lite": lambda: solver.step(1),
@@ -115,14 +93,8 @@ def compare(solver, images: np.ndarray, similar: np.ndarray, seconds: float) -> 
     for step in contestants.values():
         step()  # compiles kernels
 
-    def same_threads() -> None:
-        # Numba's OpenMP layer and PyTorch share libgomp; the first parallel kernel resets PyTorch's number of threads
-        torch.set_num_threads(threads)
-        if torch.get_num_threads() != threads:
-            raise SystemExit(f"PyTorch runs on {torch.get_num_threads()} threads, pycaffe_lite on {threads}")
-
-    times = take_turns(contestants, seconds, same_threads)
-    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads; {len(times[best])} iterations each, in ms")
+    times = take_turns(contestants, seconds)
+    print(f"{len(times[best])} iterations each, in ms")
     print(f"{'':34}  median  fastest tenth")
     for name, values in times.items():
         print(f"{name:34}  {statistics.median(values):6.2f}  {np.quantile(values, 0.1):6.2f}")
@@ -155,13 +127,6 @@ def layer_table(solver, seconds: float) -> None:
     print(f"{'iteration':24} {median['iteration']:17.3f}")
 
 
-def forget_openblas_settings() -> None:
-    """Starts anew without OPENBLAS_*: OPENBLAS_CORETYPE=Haswell, for one, halves our BLAS and leaves PyTorch's alone."""
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    if len(settings) < len(os.environ):
-        os.execve(sys.executable, [sys.executable, *sys.argv], settings)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=15)
@@ -174,9 +139,7 @@ def main() -> None:
     similar = (random.random(PAIRS) < 0.1).astype(np.float32)
     solver = make_ours(images, similar)
     solver.step(1)
-    cores = {info["architecture"] for info in threadpool_info() if info["internal_api"] == "openblas"}
-    print(f"NumPy {np.__version__}, SciPy {scipy.__version__}, OpenBLAS for {', '.join(sorted(cores)) or 'an unknown core'}")
-    print(f"Numba {numba.__version__}, {num_threads()} threads ({numba.threading_layer()})")
+    print_versions()
     if args.layers:
         layer_table(solver, args.seconds)
     else:

@@ -91,6 +91,11 @@ CASES = [
         tops=2,
         gradients=(0, 1),
     ),
+    Case(
+        "Convolution",
+        f"convolution_param {{ num_output: 3 kernel_size: 3 pad: 1 stride: 2 group: 3 {FILLERS} }}",
+        normal(3, 6, 5),
+    ),
     Case("Data", needs_database=True),
     Case("Dropout", "dropout_param { dropout_ratio: 0.3 }", normal(4, 5), in_place=True),
     Case("Dropout", "", normal(7), in_place=True, phase=TEST),
@@ -117,6 +122,7 @@ CASES = [
     Case("Slice", "slice_param { axis: -1 slice_point: 1 slice_point: 4 }", normal(2, 6), tops=3),
     Case("Slice", "slice_param { slice_dim: 2 slice_point: 3 }", normal(2, 4, 3), tops=2),
     Case("Softmax", "", normal(5, 2), in_place=True),
+    Case("Softmax", "", normal(3, 520), in_place=True),
     Case("Softmax", "softmax_param { axis: -1 }", normal(2, 3), in_place=True),
     Case("SoftmaxWithLoss", "", classified(4)),
     Case("SoftmaxWithLoss", "loss_param { ignore_label: 2 }", classified(4, 2, 3)),
@@ -153,6 +159,7 @@ def targets(*shape: int) -> Bottoms:
 
 CASES += [
     Case("BatchNorm", "", normal(3, 4, 2), in_place=True),
+    Case("BatchNorm", "batch_norm_param { eps: 0.1 }", normal(300), in_place=True),
     Case("BatchNorm", "batch_norm_param { eps: 0.5 use_global_stats: false }", normal(3), in_place=True, phase=TEST),
     Case(
         "Deconvolution",
@@ -165,6 +172,11 @@ CASES += [
         "Deconvolution",
         f"convolution_param {{ num_output: 3 kernel_size: 2 dilation: 2 bias_term: false {FILLERS} }}",
         normal(2, 3, 2, 4),
+    ),
+    Case(
+        "Deconvolution",
+        f"convolution_param {{ num_output: 3 kernel_size: 4 pad: 1 stride: 2 group: 3 {FILLERS} }}",
+        normal(3, 4, 5),
     ),
     Case("HingeLoss", "", off_margin(4)),
     Case("HingeLoss", "hinge_loss_param { norm: L2 }", off_margin(2, 3, 1)),
@@ -269,6 +281,7 @@ CASES += [
     Case("Reshape", "reshape_param { shape { dim: 1 dim: 1 } axis: -1 }", normal(4), touches_unasked=True),
     Case("Scale", "", normal(3, 4), in_place=True, touches_unasked=True),
     Case("Scale", "scale_param { bias_term: true }", normal(3), in_place=True, touches_unasked=True),
+    Case("Scale", "scale_param { bias_term: true axis: -1 }", normal(2, 300), in_place=True, touches_unasked=True),
     Case(
         "Scale", "scale_param { axis: -2 num_axes: 2 bias_term: true }", normal(2, 3, 4), in_place=True, touches_unasked=True
     ),

@@ -1,4 +1,4 @@
-"""Convolution and pooling against slow, obvious references, written with loops from the definitions."""
+"""Convolution and pooling (and copies) against slow, obvious references, written with loops from the definitions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pycaffe_lite.device import kernels
-from pycaffe_lite.layer_types import _conv
+from pycaffe_lite.layer import Layer
+from pycaffe_lite.layer_types import _conv, _depthwise
+from pycaffe_lite.ops import copies
 from pycaffe_lite.proto.caffe_pb2 import TEST
 
 from .layer_harness import Rig, parse_layer
 
 Ints = tuple[int, ...]
 BATCHES = st.sampled_from([1, 2, 3, 5])
+AXES = st.integers(1, 3)
 SETTINGS = settings(max_examples=60, deadline=None)
 
 
@@ -54,9 +57,9 @@ def taps(x: Ints, w: Ints, stride: Ints, pad: Ints, dilation: Ints, group: int) 
 
 
 @st.composite
-def convolutions(draw):
+def convolutions(draw, axes=AXES):
     """(x shape, w shape, stride, pad, dilation, group), with at least one window."""
-    axes, group = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    axes, group = draw(axes), draw(st.integers(1, 3))
 
     def each(strategy) -> Ints:
         return tuple(draw(strategy) for _ in range(axes))
@@ -93,16 +96,39 @@ def convolution_rig(w: Ints, stride: Ints, pad: Ints, dilation: Ints, group: int
 @example(((3, 2, 4, 3, 5), (2, 1, 2, 2, 3), (1, 2, 2), (1, 0, 1), (2, 1, 1), 2), True, 2, True)
 @example(((2, 1, 1, 1), (1, 1, 3, 3), (1, 1), (3, 3), (1, 1), 1), True, 1, True)  # windows that see nothing but padding
 def test_convolution(shapes, bias, threads, taps_at_any_size):
-    x_shape, w_shape, stride, pad, dilation, group = shapes
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=x_shape)
     # Few images are cut in another way than many; and what pays for large shapes only has to be right for all.
     limits = {"TAP_MIN_DEPTH": 1, "TAP_MIN_WINDOWS": 0, "TURNED_WINDOWS": 3} if taps_at_any_size else {}
     with mock.patch.multiple(_conv, num_threads=lambda: threads, **limits):
-        rig = convolution_rig(w_shape, stride, pad, dilation, group, bias, x)
-        (y,) = rig.forward()
-        dy = rng.normal(size=y.shape)
-        (dx,) = rig.backward([dy], [True])
+        check_convolution(shapes, bias)
+
+
+@SETTINGS
+@given(convolutions(st.just(2)), st.integers(2, 5), st.booleans(), st.integers(1, 4), st.booleans())
+@example(((2, 0, 7, 7), (0, 1, 3, 3), (1, 1), (1, 1), (1, 1), 0), 5, True, 2, True)
+@example(((2, 0, 6, 7), (0, 1, 2, 3), (2, 1), (1, 0), (1, 2), 0), 3, True, 3, False)
+@example(((1, 0, 5, 6), (0, 1, 3, 4), (4, 3), (0, 2), (1, 1), 0), 2, False, 1, True)  # strides beyond the kernel, and not
+@example(((1, 0, 5, 5), (0, 1, 1, 1), (3, 2), (0, 0), (1, 1), 0), 4, True, 4, False)  # pixels that no window sees
+@example(((1, 0, 1, 2100), (0, 1, 1, 2), (1, 1), (0, 0), (1, 1), 0), 2, True, 2, False)  # more than a block
+def test_depthwise_convolution(shapes, channels, bias, threads, serial):
+    x, w, *geometry, _ = shapes
+    shapes = (x[0], channels, *x[2:]), (channels, 1, *w[2:]), *geometry, channels
+    # memory is no matter here
+    with (
+        mock.patch.multiple(_depthwise, num_threads=lambda: threads, MAX_PADDING=10**6),
+        mock.patch.object(kernels, "SMALL", 10**6 if serial else 0),
+    ):
+        assert check_convolution(shapes, bias).depthwise
+
+
+def check_convolution(shapes, bias: bool) -> Layer:
+    """Compares a layer with the sums of products, and returns it."""
+    x_shape, w_shape, stride, pad, dilation, group = shapes
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=x_shape)
+    rig = convolution_rig(w_shape, stride, pad, dilation, group, bias, x)
+    (y,) = rig.forward()
+    dy = rng.normal(size=y.shape)
+    (dx,) = rig.backward([dy], [True])
     w = rig.layer.blobs[0].data
     windows = tuple(len(places(*axis)) for axis in zip(x_shape[2:], w_shape[2:], stride, pad, dilation))
     expected_y = np.zeros((x_shape[0], w_shape[0], *windows))
@@ -120,6 +146,7 @@ def test_convolution(shapes, bias, threads, taps_at_any_size):
     if bias:
         other_axes = tuple(axis for axis in range(dy.ndim) if axis != 1)
         np.testing.assert_allclose(rig.layer.blobs[1].diff, dy.sum(axis=other_axes), 1e-9, 1e-9)
+    return rig.layer
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -273,3 +300,32 @@ def test_a_window_beyond_the_image_harms_nobody(method):
     (dx,) = rig.backward([np.ones_like(y)], [True])
     assert dx.sum() == 2
     np.testing.assert_array_equal(dx[0, :, 0, 0], 1)
+
+
+# ---- copies -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_copies_of_columns(small, monkeypatch):
+    monkeypatch.setattr(copies, "SMALL_COPY", small)
+    source = np.random.default_rng(1).normal(size=(3, copies.PIECE + 20))
+    for at, to, width in ((0, 0, copies.PIECE + 20), (7, 2, copies.PIECE + 1), (5, 6, 0), (0, 19, 4)):
+        target = np.zeros_like(source)
+        copies.copy_columns(source, target, at, to, width)
+        expected = np.zeros_like(source)
+        expected[:, to : to + width] = source[:, at : at + width]
+        np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("text", ['type: "PReLU"', 'type: "Scale"', 'type: "ReLU" relu_param { negative_slope: -1 }'])
+def test_what_is_kept_in_place_is_of_the_last_forward(text):
+    rng = np.random.default_rng(1)
+    in_place = Rig(parse_layer(text), [np.zeros((3, 2, 4))], in_place=True)
+    for batch in (3, 3, 2, 3):
+        x, dy = rng.normal(size=(2, batch, 2, 4))
+        apart = Rig(parse_layer(text), [x])
+        in_place.write([x])
+        np.testing.assert_array_equal(in_place.forward()[0], apart.forward()[0])
+        np.testing.assert_array_equal(in_place.backward([dy], [True])[0], apart.backward([dy], [True])[0])
+        for mine, other in zip(in_place.layer.blobs, apart.layer.blobs):
+            np.testing.assert_array_equal(mine.diff, other.diff)

@@ -30,6 +30,7 @@ from ..errors import NetError
 from ..layer import Blobs, Layer
 from ..ops.im2col import col2im, im2col
 from ..ops.scratch import scratches
+from ._depthwise import depthwise
 
 MAX_IM2COL = 2**31 - 1
 
@@ -295,7 +296,8 @@ class ConvBase(Layer):
         # where every window is one pixel, in order, the image is its own columns
         self.direct = all(k == s == 1 and p == 0 for k, s, p in zip(self.kernel, self.stride, self.pad))
         shift = int(self.geometry[0, 5] * self.geometry[1, 1])
-        self.taps = self._use_taps()
+        self.depthwise = self._use_depthwise()
+        self.taps = 1 if self.depthwise else self._use_taps()
         outputs = self.blobs[0].shape[0]
         self.weights_shape = self.taps, outputs, self.blobs[0].count // (self.taps * outputs)
         width = math.prod(self.geometry[:, 1].tolist())
@@ -323,6 +325,13 @@ class ConvBase(Layer):
             self.geometry[0] = height, out_h + (kernel_h - 1) * dilation_h, 1, 1, pad_h, 1
         return kernel_h if pays else 1
 
+    def _use_depthwise(self):
+        """The products of planes, if each group has one channel and one output, else None."""
+        outputs, channels = self.blobs[0].shape[:2]
+        if self.group == 1 or len(self.geometry) != 2 or outputs != self.group or channels > 1:
+            return None
+        return depthwise(tuple(map(tuple, self.geometry.tolist())))
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         bias = self.blobs[1].data_in if len(self.blobs) > 1 else None
         for x, y in zip(bottom, top):
@@ -348,6 +357,9 @@ class ConvBase(Layer):
         if not image.size:
             return
         image, windows = self._planes(image, windows)
+        if self.depthwise:
+            self.depthwise.to_windows(image, self.blobs[0].data_in, bias, windows)
+            return
         col, room = self._scratch(image.dtype, self.weights_shape if self.taps > 1 else (0,))
         bias = np.empty(0, image.dtype) if bias is None else bias
         product = to_windows_split if self._split() else to_windows
@@ -357,6 +369,9 @@ class ConvBase(Layer):
         if not image.size:
             return
         image, windows = self._planes(image, windows)
+        if self.depthwise:
+            self.depthwise.to_image(windows, self.blobs[0].data_in, image)
+            return
         col, room = self._scratch(image.dtype, self.weights_shape if self.taps > 1 else (0,))
         product = to_image_split if self._split() else to_image
         product(windows, self._weights(room), image, *self.layout, col, num_threads())
@@ -365,6 +380,9 @@ class ConvBase(Layer):
         if not image.size:
             return
         image, windows = self._planes(image, windows)
+        if self.depthwise:
+            self.depthwise.to_weights(windows, image, self.blobs[0].diff_inout)
+            return
         taps, outputs, k = self.weights_shape
         workers, o = self._workers(), outputs // self.group
         turned_windows = self.window_size if self._split() else min(self.window_size, TURNED_WINDOWS)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..layer import Blobs, Layer
+from ..ops.copies import copied
 
 
 class Neuron(Layer):
@@ -43,7 +44,8 @@ class Neuron(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x = bottom[0].data_in.reshape(-1)
-        self._kept = x.copy() if self.reads_input and top[0] is bottom[0] else None
+        if self.reads_input and top[0] is bottom[0]:
+            self._kept = copied(x, self._kept)
         self.values(x, top[0].data_out.reshape(-1))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:

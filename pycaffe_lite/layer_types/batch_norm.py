@@ -75,7 +75,7 @@ class BatchNorm(Normalization):
         if not propagate_down[0] or not bottom[0].count:
             return
         if self.use_stored:
-            dy, dx = top[0].diff_in.reshape(self.view), bottom[0].diff_out.reshape(self.view)
+            dy, dx = top[0].diff_in, bottom[0].diff_out
             self.scaled(dy, array_module(dy).zeros_like(self.mean), self.scale, dx)
         else:
             self.gradient(top, bottom)

@@ -7,10 +7,13 @@ bottom: one or more blobs that are equal in all dimensions but that one.   top[0
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
-from ..device import array_module
+from ..blob import Blob
 from ..errors import NetError
 from ..layer import Blobs, Layer, register
+from ..ops.copies import copy_columns
 
 
 @register("Concat")
@@ -38,14 +41,23 @@ class Concat(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         if len(bottom) > 1:
-            y = top[0].data_out
-            array_module(y).concatenate([blob.data_in for blob in bottom], axis=self.axis, out=y)
+            y = self._matrix(top[0], top[0].data_out)
+            for blob, start in zip(bottom, self._starts(bottom)):
+                x = self._matrix(blob, blob.data_in)
+                copy_columns(x, y, 0, start, x.shape[1])
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if len(bottom) == 1:
-            return
-        dy, end = top[0].diff_in, 0
-        for blob, wanted in zip(bottom, propagate_down, strict=True):
-            start, end = end, end + blob.shape[self.axis]
-            if wanted:
-                blob.diff_out[...] = dy[(slice(None),) * self.axis + (slice(start, end),)]
+        if len(bottom) > 1:
+            dy = self._matrix(top[0], top[0].diff_in)
+            for blob, start, wanted in zip(bottom, self._starts(bottom), propagate_down, strict=True):
+                if wanted:
+                    dx = self._matrix(blob, blob.diff_out)
+                    copy_columns(dy, dx, start, 0, dx.shape[1])
+
+    def _matrix(self, blob: Blob, array: Any) -> Any:
+        """An array of the blob, with what belongs to the axis and those behind it in rows."""
+        return array.reshape(blob.count_from(0, self.axis), blob.count_from(self.axis))
+
+    def _starts(self, bottom: Blobs) -> list[int]:
+        """Where the rows of each bottom begin in those of the top."""
+        return [0, *accumulate(blob.count_from(self.axis) for blob in bottom[:-1])]

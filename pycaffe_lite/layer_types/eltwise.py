@@ -19,6 +19,7 @@ from ..blob import Blob
 from ..device import array_module, kernel, prange
 from ..errors import NetError
 from ..layer import Blobs, Layer, register
+from ..ops.copies import copied
 from ..proto.caffe_pb2 import EltwiseParameter
 
 
@@ -49,7 +50,8 @@ class Eltwise(Layer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x = [blob.data_in.reshape(-1) for blob in bottom]
         in_place = bottom[0] is top[0]
-        self._kept = x[0].copy() if in_place and self.operation == EltwiseParameter.PROD else None
+        if in_place and self.operation == EltwiseParameter.PROD:
+            self._kept = copied(x[0], self._kept)
         y = top[0].data_out.reshape(-1)
         if self.operation == EltwiseParameter.SUM:
             coeff = [y.dtype.type(c) for c in self.coeff]
@@ -76,7 +78,7 @@ class Eltwise(Layer):
         """Writes the gradient of bottom i."""
         xp = array_module(dy)
         if self.operation == EltwiseParameter.SUM:
-            xp.multiply(dy, self.coeff[i], out=dx)
+            scaled(dy, dy.dtype.type(self.coeff[i]), dx)
         elif self.operation == EltwiseParameter.MAX:
             winners_only(dy, self.winner.data_in, i, dx)
         elif self.param.eltwise_param.stable_prod_grad:
@@ -97,6 +99,12 @@ class Eltwise(Layer):
 def weighted_sum(a, b, alpha, beta, y):
     for i in prange(y.size):
         y[i] = alpha * a[i] + beta * b[i]
+
+
+@kernel
+def scaled(x, alpha, y):
+    for i in prange(y.size):
+        y[i] = alpha * x[i]
 
 
 @kernel

@@ -135,8 +135,8 @@ def ave_forward(x, y, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
                 left, right = window(j, stride_w, pad_w, kernel_w, width)
                 size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
                 total = x.dtype.type(0)
-                for h in range(top, bottom):
-                    for w in range(left, right):
+                for h in range(np.uintp(top), np.uintp(bottom)):
+                    for w in range(np.uintp(left), np.uintp(right)):
                         total += x[plane, h, w]
                 y[plane, i, j] = total / size if size > 0 else 0
 
@@ -154,8 +154,8 @@ def ave_backward(dy, dx, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
                 left, right = window(j, stride_w, pad_w, kernel_w, width)
                 size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
                 share = dy[plane, i, j] / size if size > 0 else dx.dtype.type(0)
-                for h in range(top, bottom):
-                    for w in range(left, right):
+                for h in range(np.uintp(top), np.uintp(bottom)):
+                    for w in range(np.uintp(left), np.uintp(right)):
                         dx[plane, h, w] += share
 
 

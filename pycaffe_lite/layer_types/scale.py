@@ -13,11 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..blob import Blob
 from ..device import array_module, kernel, prange
 from ..layer import Blobs, Layer, register
+from ..ops.copies import room_for
 from ..proto.caffe_pb2 import FillerParameter
 from .bias import covered_axes, covered_shape
+
+STRIP = 256  # columns that are summed at a time
 
 
 @register("Scale")
@@ -43,23 +48,29 @@ class Scale(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x = bottom[0].data_in.reshape(self.axes)
-        self._kept = x.copy() if bottom[0] is top[0] else None
         scale = self._scale(bottom).data_in.reshape(-1)
         shift = self.blobs[-1].data_in.reshape(-1) if self.param.scale_param.bias_term else array_module(x).zeros_like(scale)
-        affine(x, scale, shift, top[0].data_out.reshape(self.axes))
+        y = top[0].data_out.reshape(self.axes)
+        if bottom[0] is top[0]:
+            self._kept = room_for(x, self._kept)
+            affine_in_place(y, scale, shift, self._kept)
+        else:
+            affine(x, scale, shift, y)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         x = bottom[0].data_in.reshape(self.axes) if self._kept is None else self._kept
         dy, xp = top[0].diff_in.reshape(self.axes), array_module(x)
-        if self.param.scale_param.bias_term and self.param_propagate_down[-1]:
-            bias_diff = self.blobs[-1].diff_inout.reshape(-1)
-            bias_diff += dy.sum(axis=(0, 2))
-        by_bottom = len(bottom) == 2
+        by_bottom, by_bias = len(bottom) == 2, self.param.scale_param.bias_term and self.param_propagate_down[-1]
         wants_scale = propagate_down[1] if by_bottom else self.param_propagate_down[0]
-        if wants_scale:
-            gradient = xp.einsum("nsx,nsx->s", x, dy)
-            scale_diff = (bottom[1].diff_out if by_bottom else self.blobs[0].diff_inout).reshape(-1)
-            scale_diff[...] = gradient if by_bottom else scale_diff + gradient
+        if wants_scale or by_bias:
+            products, sums = xp.empty((2, self.axes[1]), x.dtype)
+            scale_gradients(x, dy, products, sums)
+            if by_bias:
+                bias_diff = self.blobs[-1].diff_inout.reshape(-1)
+                bias_diff += sums
+            if wants_scale:
+                scale_diff = (bottom[1].diff_out if by_bottom else self.blobs[0].diff_inout).reshape(-1)
+                scale_diff[...] = products if by_bottom else scale_diff + products
         if propagate_down[0]:
             scale = self._scale(bottom).data_in.reshape(-1)
             affine(dy, scale, xp.zeros_like(scale), bottom[0].diff_out.reshape(self.axes))
@@ -86,3 +97,46 @@ def affine(x, scale, shift, y):
             a, b = scale[row % s], shift[row % s]
             for i in range(inner):
                 y[row, i] = x[row, i] * a + b
+
+
+@kernel
+def affine_in_place(x, scale, shift, kept):
+    """The same on `x` itself, with a copy of what was there in `kept`."""
+    n, s, inner = x.shape
+    if inner == 1:
+        x, kept = x.reshape(n, s), kept.reshape(n, s)
+        for row in prange(n):
+            for i in range(s):
+                kept[row, i] = x[row, i]
+                x[row, i] = x[row, i] * scale[i] + shift[i]
+    else:
+        x, kept = x.reshape(n * s, inner), kept.reshape(n * s, inner)
+        for row in prange(n * s):
+            a, b = scale[row % s], shift[row % s]
+            for i in range(inner):
+                kept[row, i] = x[row, i]
+                x[row, i] = x[row, i] * a + b
+
+
+@kernel
+def scale_gradients(x, dy, products, sums):
+    """The sums of x * dy and of dy for each s."""
+    n, s, inner = x.shape
+    if inner == 1:
+        x, dy = x.reshape(n, s), dy.reshape(n, s)
+        for strip in prange((s + STRIP - 1) // STRIP):
+            low, high = np.uintp(strip * STRIP), np.uintp(min((strip + 1) * STRIP, s))
+            products[low:high] = 0
+            sums[low:high] = 0
+            for row in range(n):
+                for i in range(low, high):
+                    products[i] += x[row, i] * dy[row, i]
+                    sums[i] += dy[row, i]
+    else:
+        for j in prange(s):
+            product, total = x.dtype.type(0), x.dtype.type(0)
+            for row in range(n):
+                for i in range(inner):
+                    product += x[row, j, i] * dy[row, j, i]
+                    total += dy[row, j, i]
+            products[j], sums[j] = product, total

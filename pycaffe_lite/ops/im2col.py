@@ -37,7 +37,7 @@ def col2im(col, geometry, first, last, image):
 
 
 @function
-def _inside(offset, size, count, stride):
+def inside(offset, size, count, stride):
     """The range of output positions whose input position `offset + position * stride` lies within `size`."""
     if stride == 1:  # divisions take their time
         low, high = -offset, size - offset
@@ -84,8 +84,8 @@ def _im2col_2d(image, geometry, first, last, col):
         channel, position = divmod(row, kernel_h * kernel_w)
         i, j = divmod(position, kernel_w)
         offset_h, offset_w = i * dilation_h - pad_h, j * dilation_w - pad_w
-        top, bottom = _inside(offset_h, height, out_h, stride_h)
-        left, right = _inside(offset_w, width, out_w, stride_w)
+        top, bottom = inside(offset_h, height, out_h, stride_h)
+        left, right = inside(offset_w, width, out_w, stride_w)
         to = row * out_h * out_w
         count = right - left
         if bottom - top < out_h or count < out_w:
@@ -118,8 +118,8 @@ def _col2im_2d(col, geometry, first, last, image):
         for position in range(kernel_h * kernel_w):
             i, j = divmod(position, kernel_w)
             offset_h, offset_w = i * dilation_h - pad_h, j * dilation_w - pad_w
-            top, bottom = _inside(offset_h, height, out_h, stride_h)
-            left, right = _inside(offset_w, width, out_w, stride_w)
+            top, bottom = inside(offset_h, height, out_h, stride_h)
+            left, right = inside(offset_w, width, out_w, stride_w)
             count = right - left
             at = ((channel * kernel_h * kernel_w + position) * out_h + top) * out_w + left
             to = (channel * height + offset_h + top * stride_h) * width + offset_w + left * stride_w

@@ -1,0 +1,44 @@
+"""Copies that all threads share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..device import array_module, kernel, prange
+
+PIECE = 8192  # elements that are copied at a time
+SMALL_COPY = 2**16  # elements: copying fewer takes less than calling a kernel
+
+
+def copy_columns(source: Any, target: Any, at: int, to: int, width: int) -> None:
+    """target[:, to : to + width] = source[:, at : at + width]; both are contiguous matrices with equally many rows."""
+    if source.shape[0] * width < SMALL_COPY:
+        target[:, to : to + width] = source[:, at : at + width]
+    else:
+        _copy_columns(source, target, at, to, width)
+
+
+@kernel
+def _copy_columns(source, target, at, to, width):
+    pieces = (width + PIECE - 1) // PIECE
+    for task in prange(source.shape[0] * pieces):
+        row, piece = divmod(np.int64(task), pieces)
+        low, high = piece * PIECE, min((piece + 1) * PIECE, width)
+        for i in range(np.uintp(low), np.uintp(high)):
+            target[row, np.uintp(to) + i] = source[row, np.uintp(at) + i]
+
+
+def room_for(x: Any, buffer: Any) -> Any:
+    """`buffer` if it has the shape of `x`, else a new array (of any contents) that has."""
+    if buffer is None or buffer.shape != x.shape:
+        return array_module(x).empty_like(x)
+    return buffer
+
+
+def copied(x: Any, buffer: Any) -> Any:
+    """A copy of `x`, in `buffer` if that has its shape (None: in a new array)."""
+    copy = room_for(x, buffer)
+    copy_columns(x.reshape(1, -1), copy.reshape(1, -1), 0, 0, x.size)
+    return copy
