@@ -14,9 +14,8 @@ import pycaffe_lite
 SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+@pytest.mark.parametrize("backend", ["lmdb", pytest.param("leveldb", marks=pytest.mark.slow)])
 def test_a_minute_is_flat(backend):
     environment = {**os.environ, "PYTHONPATH": str(Path(pycaffe_lite.__file__).parents[1])}
     command = [sys.executable, str(SOAK), "--seconds=60", f"--backend={backend}"]

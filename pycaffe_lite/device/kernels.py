@@ -195,7 +195,7 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if not isinstance(args[0], np.ndarray):
             return self._body_of(current().name)(*args)
-        if _forked or sum(arg.size for arg in args if isinstance(arg, np.ndarray)) < SMALL:
+        if _forked or _is_small(args):
             return self.serial(*args)
         with _parallel_lock:
             return self._parallel(*args)
@@ -208,6 +208,16 @@ class Kernel:
 
 KERNELS: list[Kernel] = []
 SMALL = 4096  # elements of all arrays: less is not worth waking the other threads
+
+
+def _is_small(args: tuple) -> bool:
+    elements = 0
+    for arg in args:
+        if isinstance(arg, np.ndarray):
+            elements += arg.size
+            if elements >= SMALL:
+                return False
+    return True
 
 
 def kernel(body: Callable) -> Kernel:

@@ -233,7 +233,7 @@ class Depthwise:
         weights.reshape(channels, -1)[:, self.order] += sums
 
     def _sorted(self, weights: Any) -> Any:
-        return np.ascontiguousarray(weights.reshape(weights.shape[0], -1)[:, self.order])
+        return weights.reshape(weights.shape[0], -1)[:, self.order.tolist()].copy()  # a list serves arrays of any device
 
     def _rows(self, windows: Any) -> Any:
         return windows.reshape(*windows.shape[:2], *self.windows)
