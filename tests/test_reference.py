@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack
 from unittest import mock
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pycaffe_lite.device import kernels
 from pycaffe_lite.layer import Layer
-from pycaffe_lite.layer_types import _conv, _depthwise
+from pycaffe_lite.layer_types import _conv, _depthwise, _turned
 from pycaffe_lite.ops import copies
 from pycaffe_lite.proto.caffe_pb2 import TEST
 
@@ -86,20 +87,39 @@ def convolution_rig(w: Ints, stride: Ints, pad: Ints, dilation: Ints, group: int
     return rig
 
 
+# What pays for large shapes only has to be right for all: limits that let small ones through.
+TAPS = {"TAP_MIN_DEPTH": 1, "TAP_MIN_WINDOWS": 0}
+TURNED = {"MIN_DEPTH": 1, "MIN_WINDOWS": 1, "MIN_REUSE": 1, "STRIP": 40}
+
+
 @SETTINGS
-@given(convolutions(), st.booleans(), st.integers(1, 4), st.booleans())
-@example(((5, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 2, True)
-@example(((2, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 4, True)
-@example(((5, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 2, True)  # the image is its own columns
-@example(((1, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 3, True)
-@example(((3, 2, 9), (2, 2, 3), (2,), (1,), (2,), 1), False, 2, True)
-@example(((3, 2, 4, 3, 5), (2, 1, 2, 2, 3), (1, 2, 2), (1, 0, 1), (2, 1, 1), 2), True, 2, True)
-@example(((2, 1, 1, 1), (1, 1, 3, 3), (1, 1), (3, 3), (1, 1), 1), True, 1, True)  # windows that see nothing but padding
-def test_convolution(shapes, bias, threads, taps_at_any_size):
-    # Few images are cut in another way than many; and what pays for large shapes only has to be right for all.
-    limits = {"TAP_MIN_DEPTH": 1, "TAP_MIN_WINDOWS": 0, "TURNED_WINDOWS": 3} if taps_at_any_size else {}
-    with mock.patch.multiple(_conv, num_threads=lambda: threads, **limits):
+@given(convolutions(), st.booleans(), st.integers(1, 4), st.sampled_from(["columns", "taps", "turned"]))
+@example(((5, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 2, "taps")
+@example(((2, 2, 6, 7), (4, 1, 3, 2), (2, 1), (1, 2), (1, 2), 2), True, 4, "taps")
+@example(((5, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 2, "columns")  # the image is its own columns
+@example(((1, 3, 4, 4), (2, 3, 1, 1), (1, 1), (0, 0), (3, 3), 1), True, 3, "columns")
+@example(((3, 2, 9), (2, 2, 3), (2,), (1,), (2,), 1), False, 2, "columns")
+@example(((3, 2, 4, 3, 5), (2, 1, 2, 2, 3), (1, 2, 2), (1, 0, 1), (2, 1, 1), 2), True, 2, "columns")
+@example(((2, 1, 1, 1), (1, 1, 3, 3), (1, 1), (3, 3), (1, 1), 1), True, 1, "columns")  # windows that see only padding
+@example(((3, 9, 7, 8), (11, 9, 3, 2), (1, 1), (2, 1), (1, 2), 1), True, 2, "turned")
+@example(((1, 2, 7, 5), (3, 2, 3, 3), (1, 1), (3, 0), (2, 1), 1), False, 3, "turned")
+@example(((2, 3, 9), (2, 3, 3), (1,), (1,), (1,), 1), True, 2, "turned")
+def test_convolution(shapes, bias, threads, way):
+    limits = {_conv: TAPS if way == "taps" else {}, _turned: TURNED if way == "turned" else {}}
+    with ExitStack() as stack:  # few images are cut in another way than many
+        for module, values in limits.items():
+            stack.enter_context(mock.patch.multiple(module, num_threads=lambda: threads, **values))
         check_convolution(shapes, bias)
+
+
+def test_which_convolutions_turn_their_images():
+    assert check_convolution(((1, 16, 12, 12), (16, 16, 5, 5), (1, 1), (2, 2), (1, 1), 1), True).turned is not None
+    for shapes in (
+        ((1, 16, 12, 12), (16, 16, 5, 5), (1, 2), (2, 2), (1, 1), 1),  # a stride
+        ((1, 16, 12, 12), (16, 8, 5, 5), (1, 1), (2, 2), (1, 1), 2),  # groups
+        ((1, 16, 12, 12), (33, 16, 5, 5), (1, 1), (2, 2), (1, 1), 1),  # many outputs
+    ):
+        assert check_convolution(shapes, True).turned is None
 
 
 @SETTINGS

@@ -30,6 +30,7 @@ from ..errors import NetError
 from ..layer import Blobs, Layer
 from ..ops.im2col import col2im, im2col
 from ..ops.scratch import scratches
+from . import _turned
 from ._depthwise import depthwise
 
 MAX_IM2COL = 2**31 - 1
@@ -37,8 +38,6 @@ MAX_IM2COL = 2**31 - 1
 # Taps are used where their products are at least so deep (K), their result, to which all taps add, stays in the cache (O Q),
 # and laying out the weights anew is little beside the work (N Q for each output).
 TAP_MIN_DEPTH, TAP_MAX_RESULT, TAP_MIN_WINDOWS = 32, 2**18, 16
-
-TURNED_WINDOWS = 1024  # how many windows `to_weights` turns at a time
 
 
 @function
@@ -74,25 +73,16 @@ def spread(windows, weights, group, low, high, width, shift, columns):
 
 
 @function
-def turn(source, first, last, low, high, target):
-    """Rows `first`..`last`, columns `low`..`high` of `source` become columns and rows of `target` (from row 0 on)."""
-    for strip in range(first, last, 8):  # planes of 4096 bytes compete for the same lines of the cache: few at a time
-        for i in range(np.uintp(low), np.uintp(high)):
-            for row in range(np.uintp(strip), np.uintp(min(strip + 8, last))):
-                target[i - np.uintp(low), row] = source[row, i]
-
-
-@function
-def correlate(columns, turned, group, low, high, width, shift, keep, sums):
-    """Rows `low`..`high` of each group of `sums` (T x (G K) x O) = columns . turned (+ sums, if `keep` is 1)."""
+def correlate(columns, windows, group, low, high, width, shift, keep, sums):
+    """Rows `low`..`high` of each group of `sums` (T x (G K) x O) = columns . windows' (+ sums, if `keep` is 1)."""
     taps, rows, o = sums.shape
-    k, (q, outputs) = rows // group, turned.shape
-    turned, sums = turned.reshape(-1), sums.reshape(-1)
+    k, q = rows // group, windows.shape[1]
+    sums = sums.reshape(-1)
     for g in range(group):
         first = g * k + low
         for tap in range(taps):
-            gemm(False, False, high - low, o, q, 1, columns[first * width + tap * shift :], width,
-                 turned[g * o :], outputs, keep, sums[(tap * rows + first) * o :], o)  # fmt: skip
+            gemm(False, True, high - low, o, q, 1, columns[first * width + tap * shift :], width,
+                 windows[g * o :], q, keep, sums[(tap * rows + first) * o :], o)  # fmt: skip
 
 
 @kernel
@@ -152,43 +142,32 @@ def to_image_split(windows, weights, image, geometry, group, direct, width, shif
 
 
 @kernel
-def to_weights(windows, image, sums, geometry, group, direct, width, shift, col, turned, chunks):
-    """sums[chunk] = the chunk's images' sum of im2col(image) . windows' (T x (G K) x O), the gradient of the weights.
-
-    Products of matrices that are not transposed are the fastest, so windows are turned first, as many at a time as fit into
-    `turned`: chunks x windows x (G O).
-    """
-    count, (outputs, q), rows = image.shape[0], windows.shape[1:], sums.shape[2]
+def to_weights(windows, image, sums, geometry, group, direct, width, shift, col, chunks):
+    """sums[chunk] = the chunk's images' sum of im2col(image) . windows' (T x (G K) x O), the gradient of the weights."""
+    count, rows = image.shape[0], sums.shape[2]
     image = image.reshape(count, -1)
     for c in prange(chunks):
         low, high = chunk(c, chunks, count)
         for n in range(low, high):
             if not direct:
                 im2col(image[n], geometry, 0, rows, col[c])
-            columns = image[n] if direct else col[c]
-            for start in range(0, q, turned.shape[1]):
-                end = min(start + turned.shape[1], q)
-                turn(windows[n], 0, outputs, start, end, turned[c])
-                keep = 0 if n == low and start == 0 else 1
-                correlate(columns[start:], turned[c, : end - start], group, 0, rows // group, width, shift, keep, sums[c])
+            keep = 0 if n == low else 1
+            correlate(image[n] if direct else col[c], windows[n], group, 0, rows // group, width, shift, keep, sums[c])
 
 
 @kernel
-def to_weights_split(windows, image, sums, geometry, group, direct, width, shift, col, turned, chunks):
+def to_weights_split(windows, image, sums, geometry, group, direct, width, shift, col, chunks):
     """The same for few images, into one sum: threads share the rows of the columns, which are those of the gradient."""
-    count, outputs, k = image.shape[0], windows.shape[1], sums.shape[2] // group
+    count, k = image.shape[0], sums.shape[2] // group
     image = image.reshape(count, -1)
     for n in range(count):
-        for c in prange(chunks):
-            low, high = chunk(c, chunks, outputs)
-            turn(windows[n], low, high, 0, windows.shape[2], turned[0])
         keep = 0 if n == 0 else 1
         for c in prange(chunks):
             low, high = chunk(c, chunks, k)
             if not direct:
                 for g in range(group):
                     im2col(image[n], geometry, g * k + low, g * k + high, col[0])
-            correlate(image[n] if direct else col[0], turned[0], group, low, high, width, shift, keep, sums[0])
+            correlate(image[n] if direct else col[0], windows[n], group, low, high, width, shift, keep, sums[0])
 
 
 @kernel
@@ -297,8 +276,10 @@ class ConvBase(Layer):
         self.direct = all(k == s == 1 and p == 0 for k, s, p in zip(self.kernel, self.stride, self.pad))
         shift = int(self.geometry[0, 5] * self.geometry[1, 1])
         self.depthwise = self._use_depthwise()
+        outputs, channels = self.blobs[0].shape[:2]
+        turned = self.group == 1 and _turned.pays(self.geometry, channels, outputs)
+        self.turned = self.geometry.copy() if turned else None
         self.taps = 1 if self.depthwise else self._use_taps()
-        outputs = self.blobs[0].shape[0]
         self.weights_shape = self.taps, outputs, self.blobs[0].count // (self.taps * outputs)
         width = math.prod(self.geometry[:, 1].tolist())
         self.columns = 0 if self.direct else self.group * self.weights_shape[2] * width  # of one image
@@ -360,8 +341,11 @@ class ConvBase(Layer):
         if self.depthwise:
             self.depthwise.to_windows(image, self.blobs[0].data_in, bias, windows)
             return
-        col, room = self._scratch(image.dtype, self.weights_shape if self.taps > 1 else (0,))
         bias = np.empty(0, image.dtype) if bias is None else bias
+        if self.turned is not None:
+            _turned.convolve(image, self.blobs[0].data_in, bias, windows, self.turned)
+            return
+        col, room = self._scratch(image.dtype, self.weights_shape if self.taps > 1 else (0,))
         product = to_windows_split if self._split() else to_windows
         product(image, self._weights(room), bias, windows, *self.layout, col, num_threads())
 
@@ -385,12 +369,9 @@ class ConvBase(Layer):
             return
         taps, outputs, k = self.weights_shape
         workers, o = self._workers(), outputs // self.group
-        turned_windows = self.window_size if self._split() else min(self.window_size, TURNED_WINDOWS)
-        col, turned, sums = self._scratch(
-            image.dtype, (workers, turned_windows, outputs), (workers, taps, self.group * k, o)
-        )
+        col, sums = self._scratch(image.dtype, (workers, taps, self.group * k, o))
         product = to_weights_split if self._split() else to_weights
-        product(windows, image, sums, *self.layout, col, turned, num_threads())
+        product(windows, image, sums, *self.layout, col, num_threads())
         behind = k if taps == 1 else self.kernel[1]
         add_chunks(
             sums.reshape(workers, taps, self.group, k // behind, behind, o),

@@ -179,13 +179,13 @@ class Normalization(Layer):
     def normalize(self, bottom: Blobs, top: Blobs, mean: Any, scale: Any, keep: bool) -> None:
         """Writes the top. `keep`: `gradient` will be asked for, which needs the bottom's values even if overwritten here."""
         self.mean, self.scale = mean, scale
-        x, y = bottom[0].data_in, top[0].data_out
+        self.each = self._each(mean), self._each(scale)
         if keep and top[0] is bottom[0]:
             self.kept.reshape_like(bottom[0])
             kept = self._matrix(self.kept.data_out)
-            self.kernels.normalize_in_place(self._matrix(y), self._each(mean), self._each(scale), kept)
+            self.kernels.normalize_in_place(self._matrix(top[0].data_out), *self.each, kept)
         else:
-            self.scaled(x, mean, scale, y)
+            self.kernels.normalize(self._matrix(bottom[0].data_in), *self.each, self._matrix(top[0].data_out))
 
     def scaled(self, x: Any, mean: Any, scale: Any, y: Any) -> None:
         """Writes y = (x - mean) * scale."""
@@ -195,7 +195,7 @@ class Normalization(Layer):
         """Writes dx = scale * (dy - mean of dy - y * mean of dy * y); without `of_scale`, not the last term."""
         x = self._matrix((self.kept if top[0] is bottom[0] else bottom[0]).data_in)
         dy, dx = self._matrix(top[0].diff_in), self._matrix(bottom[0].diff_out)
-        mean, scale = self._each(self.mean), self._each(self.scale)
+        mean, scale = self.each
         shift, slope = self._new_values(x), self._new_values(x)
         self.kernels.products(dy, x, mean, shift.reshape(-1), slope.reshape(-1))
         shift = self._each(self._of_groups(shift))

@@ -1,20 +1,27 @@
-"""BatchNorm: y = (x - mean) / sqrt(variance + eps), for each channel over the batch   (batch_norm_layer.cpp).
+"""BatchNorm: `y = (x - mean) / sqrt(variance + eps)`, for each channel over the batch   (batch_norm_layer.cpp).
 
 bottom[0], top[0]: `N x C x ...`, may be the same blob. A scale and a shift that are learned come from a Scale layer behind.
-`batch_norm_param`: `use_global_stats` (default: in TEST) takes mean and variance from the parameters, not from the batch;
-`eps`: default 1e-5; `moving_average_fraction`: default 0.999.
+Parameters, not learned: running sums of the mean (`C`) and variance (`C`), and their weight (`1`).
 
-Parameters, not learned: running sums of the mean (C) and variance (C), and their weight (1). Every forward that takes the
-batch's statistics multiplies them by `moving_average_fraction` and adds mean, variance m / (m - 1) and 1, where m is the
-number of values of a channel. The stored statistics are the sums over the weight, or 0 where the weight is 0.
+Every forward that takes the batch's statistics multiplies the sums by `moving_average_fraction` and adds mean, variance
+m / (m - 1) and 1, where m is the number of values of a channel. The stored statistics are the sums over the weight, or 0
+where the weight is 0. The layer gives its parameters `lr_mult: 0` by itself; another value is an error.
+
 Ioffe and Szegedy, Batch normalization, 2015.
+
+`batch_norm_param`:
+- `use_global_stats` (default in TEST): takes mean and variance from the parameters, not from the batch.
+- `moving_average_fraction` (default 0.999): what is left of the running sums with each batch.
+- `eps` (default 1e-5): added to the variance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..device import array_module
+import numpy as np
+
+from ..device import array_module, kernel, prange
 from ..errors import NetError
 from ..layer import Blobs, register
 from ..proto.caffe_pb2 import TEST, FillerParameter
@@ -52,10 +59,11 @@ class BatchNorm(Normalization):
             return
         if self.use_stored:
             mean, variance = self._stored()
+            scale = 1 / array_module(variance).sqrt(variance + self.param.batch_norm_param.eps)
         else:
             mean, variance = self.statistics(bottom[0].data_in)
-            self._store(mean, variance, bottom[0].count // self.channels)
-        scale = 1 / array_module(variance).sqrt(variance + self.param.batch_norm_param.eps)
+            scale = array_module(variance).empty_like(variance)
+            self._store(mean, variance, bottom[0].count // self.channels, scale)
         self.normalize(bottom, top, mean, scale, keep=not self.use_stored)
 
     def _stored(self):
@@ -64,12 +72,15 @@ class BatchNorm(Normalization):
         factor = 1 / float(weight[0]) if weight[0] else 0
         return mean.reshape(1, -1, 1) * factor, variance.reshape(1, -1, 1) * factor
 
-    def _store(self, mean, variance, values: int) -> None:
-        unbiased = variance * (values / max(values - 1, 1))
-        for blob, latest in zip(self.blobs, (mean.reshape(-1), unbiased.reshape(-1), 1), strict=True):
-            sums = blob.data_inout
-            sums *= self.param.batch_norm_param.moving_average_fraction
-            sums += latest
+    def _store(self, mean, variance, values: int, scale) -> None:
+        """Adds the batch's statistics to the running ones, and writes what the batch is to be multiplied by."""
+        param = self.param.batch_norm_param
+        means, variances, weight = (blob.data_inout for blob in self.blobs)
+        mean, variance, scale = mean.reshape(-1), variance.reshape(-1), scale.reshape(-1)
+        unbiased, fraction = values / max(values - 1, 1), param.moving_average_fraction
+        follow(mean, variance, unbiased, param.eps, fraction, means, variances, scale)
+        weight *= fraction
+        weight += 1
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if not propagate_down[0] or not bottom[0].count:
@@ -79,3 +90,12 @@ class BatchNorm(Normalization):
             self.scaled(dy, array_module(dy).zeros_like(self.mean), self.scale, dx)
         else:
             self.gradient(top, bottom)
+
+
+@kernel
+def follow(mean, variance, unbiased, eps, fraction, means, variances, scale):
+    """Running sums of the mean and of the unbiased variance; and 1 / sqrt(variance + eps)."""
+    for i in prange(mean.size):
+        means[i] = means[i] * fraction + mean[i]
+        variances[i] = variances[i] * fraction + variance[i] * unbiased
+        scale[i] = 1 / np.sqrt(variance[i] + eps)

@@ -1,11 +1,16 @@
-"""Scale: y = x * s (+ b), where s and b cover some axes of x and are the same along the others   (scale_layer.cpp).
+"""Scale: `y = x * s (+ b)`, where s and b cover some axes of x and are the same along the others   (scale_layer.cpp).
 
 bottom[0], top[0]: x and y, any shape, may be the same blob.
 bottom[1], optional: s, whose shape is that of the axes of x from `axis` on.
 Parameters: s, if there is no bottom[1], with the shape of `num_axes` axes of x from `axis` on; b, with `bias_term`, of the
 same shape.
-`scale_param`: `axis` (default 1, may be negative), `num_axes` (default 1; -1: all that follow; 0: a scalar), `filler`
-(default 1), `bias_term` (default false), `bias_filler` (default 0).
+
+`scale_param`:
+- `axis` (default 1): the first axis of x that s covers, may be negative.
+- `num_axes` (default 1): how many axes a learned s covers. -1: all that follow; 0: s is a scalar.
+- `filler` (default 1): the first values of a learned s.
+- `bias_term` (default false): adds b.
+- `bias_filler` (default 0): the first values of b.
 """
 
 from __future__ import annotations
@@ -68,9 +73,11 @@ class Scale(Layer):
             if by_bias:
                 bias_diff = self.blobs[-1].diff_inout.reshape(-1)
                 bias_diff += sums
-            if wants_scale:
-                scale_diff = (bottom[1].diff_out if by_bottom else self.blobs[0].diff_inout).reshape(-1)
-                scale_diff[...] = products if by_bottom else scale_diff + products
+            if wants_scale and by_bottom:
+                bottom[1].diff_out.reshape(-1)[...] = products
+            elif wants_scale:
+                scale_diff = self.blobs[0].diff_inout.reshape(-1)
+                scale_diff += products
         if propagate_down[0]:
             scale = self._scale(bottom).data_in.reshape(-1)
             affine(dy, scale, xp.zeros_like(scale), bottom[0].diff_out.reshape(self.axes))
