@@ -23,7 +23,18 @@ REPOSITORY = Path(__file__).parent.parent
 def clone(tmp_path):
     """The repository's examples and data folders with 300 + 200 random digits as MNIST."""
     for folder in ("examples", "data"):
-        leave = shutil.ignore_patterns("*-ubyte*", "*_leveldb", "*_lmdb", "*.caffemodel*", "*.solverstate*", "logs", "*.png")
+        leave = shutil.ignore_patterns(
+            "*-ubyte*",
+            "*.bin",
+            "*.tar.gz",
+            "*.binaryproto",
+            "*_leveldb",
+            "*_lmdb",
+            "*.caffemodel*",
+            "*.solverstate*",
+            "logs",
+            "*.png",
+        )
         shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=leave)
     rng = np.random.default_rng(0)
     for images, labels, count in ((TRAIN_IMAGES, TRAIN_LABELS, 300), (TEST_IMAGES, TEST_LABELS, 200)):

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycaffe_lite.cli import call, convert_mnist_data, convert_mnist_siamese_data, get_mnist, synthetic_digits
+from pycaffe_lite.cli import _download, call, convert_mnist_data, convert_mnist_siamese_data, get_mnist, synthetic_digits
 from pycaffe_lite.data import mnist
 from pycaffe_lite.data.database import default_backend, open_database
 from pycaffe_lite.data.datum import decode_datums
@@ -123,7 +123,7 @@ def test_a_folder_with_wrong_files(idx, wanted, tmp_path):
 
 def test_the_environment_comes_before_the_mirrors(idx, wanted, tmp_path, monkeypatch):
     monkeypatch.setenv("PYCAFFE_LITE_MNIST", str(idx))
-    monkeypatch.setattr(get_mnist, "_answering", lambda mirrors: pytest.fail("asked the mirrors"))
+    monkeypatch.setattr(get_mnist, "answering", lambda *_: pytest.fail("asked the mirrors"))
     assert get_mnist.main(["--to", str(tmp_path / "target")]) == 0
     assert fetched(tmp_path / "target", wanted)
 
@@ -192,7 +192,7 @@ def mirrors(wanted, monkeypatch):
         monkeypatch.setattr(get_mnist, "MIRRORS", urls)
         return server.asked
 
-    monkeypatch.setattr(get_mnist, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(_download, "STALL_SECONDS", 0.3)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield use
     server.stop.set()
@@ -239,7 +239,7 @@ def test_a_part_that_is_as_long_as_the_file_but_wrong(mirrors, wanted, tmp_path)
 def test_no_mirror_answers(wanted, tmp_path, monkeypatch, capsys):
     """One refuses, one accepts and says nothing, one has no address."""
     silent = http.server.HTTPServer(("127.0.0.1", 0), Mirror)  # never served
-    monkeypatch.setattr(get_mnist, "CONTACT_SECONDS", 0.5)
+    monkeypatch.setattr(_download, "CONTACT_SECONDS", 0.5)
     monkeypatch.setenv("no_proxy", "*")
     urls = ["http://127.0.0.1:1/", f"http://127.0.0.1:{silent.server_port}/", "http://mirror.invalid/"]
     monkeypatch.setattr(get_mnist, "MIRRORS", urls)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http
-import http.client
 import re
 import urllib.error
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 from ..errors import ModelFileError, located
 from ..proto.model_file import MAX_BYTES
-from .get_mnist import _receive as receive
+from ._download import NETWORK_ERRORS, receive
 
 KEYS = ("caffemodel", "caffemodel_url", "sha1")
 README_BYTES = 1 << 20
@@ -86,7 +85,7 @@ def _fetch(url: str, part: Path) -> None:
         error.close()
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise ModelFileError(f"cannot be downloaded: {error.code} {error.reason}", url) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except NETWORK_ERRORS as error:
         kept = " What came so far is kept; run this again to go on." if part.exists() else ""
         raise ModelFileError(f"cannot be downloaded: {error}.{kept}", url) from error
 

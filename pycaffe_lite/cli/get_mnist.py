@@ -10,22 +10,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import http
-import http.client
 import os
 import sys
-import threading
-import time
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..data import mnist
 from ..errors import DataError
 from . import synthetic_digits
+from ._download import CANNOT_FETCH, CannotFetch, answering, fetch, write
 
 # What is inside the gzip files (mirrors compress differently): size in bytes and SHA-256.
 FILES = {
@@ -39,13 +33,7 @@ MIRRORS = [
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "http://yann.lecun.com/exdb/mnist/",
 ]
-CONTACT_SECONDS = 20.0  # in which some mirror must have answered
-PREFER_SECONDS = 3.0  # how long one that answered waits for a better one
-STALL_SECONDS = 10.0  # in which a mirror must send at least STALL_BYTES
-STALL_BYTES = 10_000
-CANNOT_FETCH = 3
-_CHUNK = 1 << 16
-_NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
+SLACK_BYTES = 1 << 16  # by which a gzip file may be larger than what is in it
 
 SYNTHETIC_NOTICE = """
 ********************************************************************************
@@ -53,10 +41,6 @@ SYNTHETIC_NOTICE = """
 *  pycaffe_lite synthetic_digits. Accuracies are NOT those of MNIST.           *
 ********************************************************************************
 """
-
-
-class CannotFetch(DataError):
-    """No mirror gave the right files."""
 
 
 def main(argv: list[str]) -> int:
@@ -104,7 +88,7 @@ def _is_right(path: Path, name: str) -> bool:
 def _take(place: Path, name: str, folder: Path) -> bool:
     """Takes one file from a folder, plain or gzipped, if it is there and right."""
     if _is_right(place / name, name):
-        _write(folder / name, (place / name).read_bytes())
+        write(folder / name, (place / name).read_bytes())
         return True
     return (place / f"{name}.gz").is_file() and _unpack(place / f"{name}.gz", name, folder)
 
@@ -119,20 +103,13 @@ def _unpack(archive: Path, name: str, folder: Path) -> bool:
         return False
     if hashlib.sha256(content).hexdigest() != digest:
         return False
-    _write(folder / name, content)
+    write(folder / name, content)
     return True
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 # ------------------------------------------------------------------------------------------------------------- mirrors
 def _download(names: Sequence[str], folder: Path) -> None:
-    mirrors = _answering(MIRRORS)
+    mirrors = answering(MIRRORS, f"{mnist.TEST_LABELS}.gz")
     if not mirrors:
         raise CannotFetch(
             f"MNIST cannot be fetched: none of {len(MIRRORS)} mirrors answers. Put {', '.join(names)} (or .gz) into a "
@@ -144,70 +121,13 @@ def _download(names: Sequence[str], folder: Path) -> None:
             raise CannotFetch(f"MNIST cannot be fetched: no mirror gave the right {name}")
 
 
-def _answering(mirrors: Sequence[str]) -> list[str]:
-    """The mirrors that have the smallest file, in their order. All are asked at once: a dead one may take long to notice."""
-    answers: dict[str, bool] = {}
-    changed = threading.Condition()
-
-    def ask(mirror: str) -> None:
-        try:
-            with urllib.request.urlopen(f"{mirror}{mnist.TEST_LABELS}.gz", timeout=CONTACT_SECONDS) as response:
-                good = bool(response.read(1))
-        except _NETWORK_ERRORS:
-            good = False
-        with changed:
-            answers[mirror] = good
-            changed.notify_all()
-
-    for mirror in mirrors:
-        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
-    with changed:
-        changed.wait_for(lambda: any(answers.values()) or len(answers) == len(mirrors), CONTACT_SECONDS)
-        if any(answers.values()):
-            changed.wait_for(lambda: len(answers) == len(mirrors), PREFER_SECONDS)
-        return [mirror for mirror in mirrors if answers.get(mirror)]
-
-
 def _fetch(mirror: str, name: str, folder: Path) -> bool:
-    """Downloads and unpacks one file; what a broken download leaves in NAME.gz.part, the next one continues."""
-    url, part = f"{mirror}{name}.gz", folder / f"{name}.gz.part"
-    resumed = part.exists()
-    try:
-        _receive(url, part, FILES[name][0] + _CHUNK)
-    except _NETWORK_ERRORS as error:
-        print(f"{url}: {error}", file=sys.stderr)
-        if getattr(error, "code", None) != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return False
-    else:
-        if _unpack(part, name, folder):
+    """Downloads, checks and unpacks one file."""
+
+    def take(part: Path) -> bool:
+        right = _unpack(part, name, folder)
+        if right:
             part.replace(folder / f"{name}.gz")
-            return True
-        print(f"{url}: is not the file it should be (wrong SHA-256)", file=sys.stderr)
-    part.unlink(missing_ok=True)
-    return resumed and _fetch(mirror, name, folder)  # what it was to continue may have been the wrong part
+        return right
 
-
-def _receive(url: str, part: Path, limit: int) -> None:
-    """Appends the rest of a file to what `part` holds of it. Raises `OSError` where it stalls, breaks off or is too long."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=STALL_SECONDS) as response:
-        if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            have = 0  # this mirror always starts from the beginning
-        total = have + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
-        bar = tqdm(total=total, initial=have, desc=part.name[: -len(".gz.part")], unit="B", unit_scale=True, disable=None)
-        with open(part, "ab" if have else "wb") as file, bar:
-            since, received = time.monotonic(), 0
-            while chunk := response.read1(_CHUNK):
-                have += len(chunk)
-                received += len(chunk)
-                if have > limit:
-                    raise OSError(f"is too long, expected at most {limit} bytes")
-                file.write(chunk)
-                bar.update(len(chunk))
-                if time.monotonic() - since > STALL_SECONDS:
-                    if received < STALL_BYTES:
-                        raise OSError(f"stalled, with {have} of {total or 'unknown'} bytes")
-                    since, received = time.monotonic(), 0
-    if total is not None and have < total:
-        raise OSError(f"broke off after {have} of {total} bytes")
+    return fetch(f"{mirror}{name}.gz", folder / f"{name}.gz.part", FILES[name][0] + SLACK_BYTES, take)

@@ -1,0 +1,11 @@
+#!/usr/bin/env sh
+# Trains LeNet with Adam. Flags such as --snapshot=FILE are handed on.
+set -e
+cd "$(dirname "$0")/../.."
+
+if [ -z "$PYTHON" ]; then
+  PYTHON=python3
+  if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
+fi
+
+exec "$PYTHON" -m pycaffe_lite train --solver=examples/mnist/lenet_solver_adam.prototxt "$@"
