@@ -18,29 +18,24 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from . import glog
 from .proto.caffe_pb2 import TEST, TRAIN
 
 if TYPE_CHECKING:
-    from .blob import Blob
-    from .classifier import Classifier
-    from .detector import Detector
-    from .errors import CaffeError
-    from .layer import Layer
-    from .net_spec import NetSpec, layers, params, to_proto
-    from .pycaffe import (
+    from . import classifier as classifier
+    from . import coord_map as coord_map
+    from . import detector as detector
+    from . import draw as draw
+    from . import io as io
+    from . import net_spec as net_spec
+    from . import proto as proto
+    from . import pycaffe as _caffe  # noqa: F401
+    from . import pycaffe as pycaffe
+    from ._modes import (
         NCCL,
-        AdaDeltaSolver,
-        AdaGradSolver,
-        AdamSolver,
-        NesterovSolver,
-        Net,
-        RMSPropSolver,
-        SGDSolver,
         Timer,
-        get_solver,
         has_nccl,
         init_log,
-        layer_type_list,
         log,
         set_device,
         set_mode_cpu,
@@ -51,6 +46,23 @@ if TYPE_CHECKING:
         set_solver_rank,
         solver_count,
         solver_rank,
+    )
+    from .blob import Blob
+    from .classifier import Classifier
+    from .detector import Detector
+    from .errors import CaffeError
+    from .layer import Layer
+    from .net_spec import NetSpec, layers, params, to_proto
+    from .pycaffe import (
+        AdaDeltaSolver,
+        AdaGradSolver,
+        AdamSolver,
+        NesterovSolver,
+        Net,
+        RMSPropSolver,
+        SGDSolver,
+        get_solver,
+        layer_type_list,
     )
 
 __version__ = "0.1.0"
@@ -64,29 +76,29 @@ _HOME = {
     "Classifier": "classifier",
     "Detector": "detector",
     "Layer": "layer",
-    "NCCL": "pycaffe",
+    "NCCL": "_modes",
     "NesterovSolver": "pycaffe",
     "Net": "pycaffe",
     "NetSpec": "net_spec",
     "RMSPropSolver": "pycaffe",
     "SGDSolver": "pycaffe",
-    "Timer": "pycaffe",
+    "Timer": "_modes",
     "get_solver": "pycaffe",
-    "has_nccl": "pycaffe",
-    "init_log": "pycaffe",
+    "has_nccl": "_modes",
+    "init_log": "_modes",
     "layer_type_list": "pycaffe",
     "layers": "net_spec",
-    "log": "pycaffe",
+    "log": "_modes",
     "params": "net_spec",
-    "set_device": "pycaffe",
-    "set_mode_cpu": "pycaffe",
-    "set_mode_gpu": "pycaffe",
-    "set_multiprocess": "pycaffe",
-    "set_random_seed": "pycaffe",
-    "set_solver_count": "pycaffe",
-    "set_solver_rank": "pycaffe",
-    "solver_count": "pycaffe",
-    "solver_rank": "pycaffe",
+    "set_device": "_modes",
+    "set_mode_cpu": "_modes",
+    "set_mode_gpu": "_modes",
+    "set_multiprocess": "_modes",
+    "set_random_seed": "_modes",
+    "set_solver_count": "_modes",
+    "set_solver_rank": "_modes",
+    "solver_count": "_modes",
+    "solver_rank": "_modes",
     "to_proto": "net_spec",
 }
 
@@ -171,6 +183,7 @@ class _CaffeImporter(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self)
 
     def exec_module(self, module: ModuleType) -> None:
+        glog.read_environment()  # which a script may set before its `import caffe`, when this package is loaded already
         sys.modules[module.__name__] = importlib.import_module(self._own(module.__name__))
 
     def create_module(self, spec: ModuleSpec) -> None:

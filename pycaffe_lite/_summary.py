@@ -11,6 +11,7 @@ import numpy as np
 from .blob import Blob
 from .net import Net
 from .net.build import Node
+from .proto.caffe_pb2 import NetParameter
 
 HEADER = ("layer", "type", "output", "parameters", "multiply-adds", "memory")
 MEAN = "mean |w|"
@@ -96,6 +97,20 @@ def summarize(net: Net, with_weights: bool = False) -> Summary:
 
 def _is_put_in(node: Node) -> bool:
     return node.layer.type == "Split" and node.name.endswith("_split")
+
+
+def without_splits(net: Net) -> NetParameter:
+    """The layers of a net as they were written, to be drawn: without the Split layers that were put in, and weights."""
+    drawn, split = NetParameter(name=net.name), {}
+    for node in net.nodes:
+        if _is_put_in(node):
+            split.update(dict.fromkeys(node.top_names, node.bottom_names[0]))
+            continue
+        layer = drawn.layer.add()
+        layer.CopyFrom(node.layer.param)
+        layer.ClearField("blobs")
+        layer.bottom[:] = [split.get(name, name) for name in layer.bottom]
+    return drawn
 
 
 def _summary_of(net: Net, node: Node, seen: set[int]) -> LayerSummary:

@@ -111,6 +111,14 @@ class Blob:
         """The gradient as a host array that aliases the blob's memory."""
         return self._shaped(self._diff.on_host())
 
+    # `np.from_dlpack(blob)` and `torch.from_dlpack(blob)` are the values, in the same memory.
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
     # Layers say what they will do, so that only bytes that are needed move between host and device.
 
     @property

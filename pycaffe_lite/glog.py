@@ -2,23 +2,52 @@
 
     I1122 09:32:01.123456  4711 solver.py:218] Iteration 100 (250 iter/s, 0.4s/100 iters), loss = 0.0342
 
-They go to stderr through the standard logger `pycaffe_lite`. `GLOG_minloglevel` hides what is less severe (0 info,
-1 warning, 2 error, 3 fatal).
+They go through the standard logger `pycaffe_lite` to stderr and, where there is a `log_dir`, to files. glog's settings do
+what they do in Caffe, as flags of commands (`-log_dir=logs`) or from the environment (`GLOG_log_dir=logs`): see `Settings`.
 """
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
+import platform
 import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-logger = logging.getLogger("pycaffe_lite")
+PROGRAM = "pycaffe_lite"  # what log files are called after
 
-_SEVERITIES = [logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
-_LETTERS = {logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "F"}
+logger = logging.getLogger(PROGRAM)
+
+_SEVERITIES = {"INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR, "FATAL": logging.CRITICAL}
+_LETTERS = {level: name[0] for name, level in _SEVERITIES.items()}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """glog's flags. Severities are numbers: 0 info, 1 warning, 2 error, 3 fatal.
+
+    - `minloglevel`: what is less severe is hidden everywhere.
+    - `logtostderr`: the log goes to stderr only, whatever `log_dir` says.
+    - `alsologtostderr`: files or not, all of it goes to stderr too; on, as in Caffe's command.
+    - `stderrthreshold`: what goes to stderr without either of them.
+    - `log_dir`: the folder of log files; empty: there are none (glog's default is /tmp).
+    """
+
+    minloglevel: int = 0
+    logtostderr: bool = False
+    alsologtostderr: bool = True
+    stderrthreshold: int = 2
+    log_dir: str = ""
+
+
+# ---- where it goes ------------------------------------------------------------------------------------------------
 
 
 class _Formatter(logging.Formatter):
@@ -47,12 +76,173 @@ class _Stderr(logging.Handler):
 class _File(logging.FileHandler):
     """A full disk is none either."""
 
+    def __init__(self, path: str | os.PathLike, delay: bool = False):
+        super().__init__(path, encoding="utf-8", delay=delay)
+        self.setFormatter(_Formatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Says nothing, where `logging` would print a traceback for every line."""
 
     def close(self) -> None:
         with suppress(OSError):
             super().close()
+
+
+class _SeverityFile(_File):
+    """A file of glog's, for what is at least so severe, made with the first line of it; a link leads to the newest one."""
+
+    def __init__(self, folder: Path, severity: str):
+        name = f"{PROGRAM}.{platform.node() or '(unknown)'}.{_user()}.log.{severity}"
+        super().__init__(folder / f"{name}.{time.strftime('%Y%m%d-%H%M%S')}.{os.getpid()}", delay=True)
+        self._link = folder / f"{PROGRAM}.{severity}"
+        self.setLevel(_SEVERITIES[severity])
+
+    def _open(self) -> Any:
+        stream = super()._open()
+        print(time.strftime("Log file created at: %Y/%m/%d %H:%M:%S"), file=stream)
+        print(f"Running on machine: {platform.node()}", file=stream)
+        print("Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu threadid file:line] msg", file=stream)
+        with suppress(OSError, NotImplementedError):
+            self._link.unlink(missing_ok=True)
+            self._link.symlink_to(os.path.basename(self.baseFilename))
+        return stream
+
+
+def _user() -> str:
+    with suppress(KeyError, OSError, ImportError):  # a container may have no name for its user
+        return getpass.getuser()
+    return "invalid-user"
+
+
+# ---- settings -----------------------------------------------------------------------------------------------------
+
+_stderr = _Stderr()
+_stderr.setFormatter(_Formatter())
+_files: list[_SeverityFile] = []
+_settings = Settings()
+_quiet = False
+
+
+def configure(**changes: Any) -> None:
+    """Changes those of the `Settings` that are not None. Raises OSError for a `log_dir` that nothing can be written to."""
+    _apply(replace(_settings, **{name: value for name, value in changes.items() if value is not None}))
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Brings the settings of before back at the end of the block."""
+    before = _settings
+    try:
+        yield
+    finally:
+        _apply(before)
+
+
+def _apply(wanted: Settings) -> None:
+    global _settings
+    folder = "" if wanted.logtostderr else wanted.log_dir
+    if folder != _folder():
+        _open_files(folder)
+    _settings = wanted
+    logger.setLevel(_level(wanted.minloglevel))
+    _set_stderr_level()
+
+
+def _set_stderr_level() -> None:
+    shown = _settings.logtostderr or _settings.alsologtostderr
+    least = logging.NOTSET if shown else _level(_settings.stderrthreshold)
+    _stderr.setLevel(max(least, logging.WARNING) if _quiet else least)
+
+
+def _folder() -> str:
+    """The folder of the files that are written now."""
+    return "" if _settings.logtostderr or not _files else _settings.log_dir
+
+
+def _open_files(folder: str) -> None:
+    files: list[_SeverityFile] = []
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"the log cannot be written to the folder {folder}")
+        files = [_SeverityFile(Path(folder), severity) for severity in _SEVERITIES]
+    for handler in _files:
+        logger.removeHandler(handler)
+        handler.close()
+    for handler in files:
+        logger.addHandler(handler)
+    _files[:] = files
+
+
+def _level(severity: int) -> int:
+    return list(_SEVERITIES.values())[min(max(severity, 0), 3)]
+
+
+def settings() -> Settings:
+    """The settings of now."""
+    return _settings
+
+
+def log_file() -> str | None:
+    """The file in `log_dir` that takes everything, if there is one."""
+    return _files[0].baseFilename if _files else None
+
+
+def set_min_level(level: int) -> None:
+    """Shows messages from this severity on: 0 info, 1 warning, 2 error, 3 fatal."""
+    configure(minloglevel=level)
+
+
+def to_file(path: str | os.PathLike) -> logging.Handler:
+    """Sends the log to a file as well, for as long as the returned handler is not removed from `logger` and closed."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = _File(path)
+    logger.addHandler(handler)
+    return handler
+
+
+def quiet_stderr(quiet: bool = True) -> None:
+    """Keeps everything below a warning off stderr (a progress bar is shown instead); files still get it."""
+    global _quiet
+    _quiet = quiet
+    _set_stderr_level()
+
+
+# ---- the environment ----------------------------------------------------------------------------------------------
+
+_seen: dict[str, str] = {}  # variables as they were when they were last read
+
+
+def read_environment() -> None:
+    """Obeys the `GLOG_...` variables that are new or have changed: scripts set them before they import Caffe.
+
+    What cannot be read counts as not given, and a warning says so of a folder that cannot be written to.
+    """
+    variables = {field.name: os.environ.get(f"GLOG_{field.name}") for field in fields(Settings)}
+    changed = {name: text for name, text in variables.items() if text is not None and text != _seen.get(name)}
+    _seen.update(changed)
+    wanted = {name: _value(getattr(Settings, name), text) for name, text in changed.items()}
+    try:
+        configure(**wanted)
+    except OSError as problem:
+        configure(**{**wanted, "log_dir": None})
+        warning(f"GLOG_log_dir: {problem}; there is no log file")
+
+
+def _value(default: Any, text: str) -> Any:
+    """The text of a variable as a value of the default's type."""
+    if isinstance(default, bool):
+        return text[:1] in ("", "t", "T", "y", "Y", "1")  # as glog reads them
+    if isinstance(default, int):
+        return int(text) if text.isdecimal() else None
+    return text
+
+
+# ---- lines --------------------------------------------------------------------------------------------------------
 
 
 def info(message: str) -> None:
@@ -70,28 +260,7 @@ def error(message: str) -> None:
     logger.error(message, stacklevel=2)
 
 
-def set_min_level(level: int) -> None:
-    """Shows messages from this severity on: 0 info, 1 warning, 2 error, 3 fatal."""
-    logger.setLevel(_SEVERITIES[min(max(level, 0), 3)])
-
-
-def to_file(path: str | os.PathLike) -> logging.Handler:
-    """Sends the log to a file as well, for as long as the returned handler is not removed from `logger` and closed."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handler = _File(path)
-    handler.setFormatter(_Formatter())
-    logger.addHandler(handler)
-    return handler
-
-
-def quiet_stderr(quiet: bool = True) -> None:
-    """Keeps everything below a warning off stderr (a progress bar is shown instead); files still get it."""
-    _stderr.setLevel(logging.WARNING if quiet else logging.NOTSET)
-
-
-_stderr = _Stderr()
-_stderr.setFormatter(_Formatter())
 logger.addHandler(_stderr)
 logger.propagate = False
-_level = os.environ.get("GLOG_minloglevel", "0")
-set_min_level(int(_level) if _level.isdigit() else 0)
+_apply(_settings)
+read_environment()

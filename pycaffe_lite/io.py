@@ -5,14 +5,17 @@ Images are arrays H x W x K, colours in the order red, green, blue, values as a 
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
 from .errors import DataError, did_you_mean
+from .proto import caffe_pb2 as caffe_pb2
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
 
 Dims = Sequence[int] | np.ndarray
@@ -117,9 +120,10 @@ def _pixels(image: Image.Image) -> np.ndarray:
 def resize_image(im: np.ndarray, new_dims: Dims, interp_order: int = 1) -> np.ndarray:
     """An image H x W x K resized to `new_dims` (height, width), float32, with splines of order 0 to 5 (1 is linear).
 
-    With one or three channels the numbers are those of skimage.transform.resize(..., mode="constant") in releases from 0.19
-    on, which smooths before it shrinks and takes what is around the image for its darkest value. Other numbers of channels
-    go through scipy.ndimage.zoom, as in pycaffe.
+    With one or three channels the numbers are, bit for bit, those of skimage.transform.resize(..., mode="constant") in
+    releases from 0.19 on, which smooths before it shrinks and takes what is around the image for its darkest value: the
+    same functions of SciPy are called in the same way, so that scikit-image is not needed. Other numbers of channels go
+    through scipy.ndimage.zoom, as in pycaffe.
     """
     im = np.asarray(im)
     height, width = (int(dim) for dim in new_dims)
@@ -259,3 +263,18 @@ class Transformer:
         """A factor after the mean."""
         self.__check_input(in_)
         self.input_scale[in_] = scale
+
+
+# ---- what scripts find in pycaffe's module because it imports it ----------------------------------------------------
+
+
+def __getattr__(name: str) -> Any:
+    if name == "zoom":
+        return ndimage.zoom
+    if name in ("skimage", "resize"):
+        try:
+            transform = importlib.import_module("skimage.transform")
+        except ImportError as error:
+            raise AttributeError(f"caffe.io.{name} is scikit-image's: pip install scikit-image ({error})") from error
+        return transform.resize if name == "resize" else importlib.import_module("skimage")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

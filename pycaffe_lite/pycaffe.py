@@ -4,35 +4,62 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _summary, glog, net, rng, solver
+from . import _summary, draw, net, solver
+from ._given import GivenNet, GivenSolver, Path, net_param, solver_param
+from ._modes import (  # noqa: F401  this is `caffe._caffe` too: what pycaffe's extension module holds is here
+    NCCL,
+    Timer,
+    has_nccl,
+    init_log,
+    log,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+    use_gpu_or_warn,
+)
 from .blob import Blob, shape_text
-from .device import cuda_problem
-from .errors import DeviceError, NetError, did_you_mean, located
-from .layer import Layer, registered_types
+from .errors import NetError, did_you_mean, located
+from .layer import BlobVec, Layer, registered_types  # noqa: F401
 from .layer_types.memory_data import MemoryData
 from .layer_types.python import Python
 from .net import weights as weight_files
-from .proto import Source, read_net, read_solver
-from .proto.caffe_pb2 import NetParameter, SolverParameter
-from .proto.upgrade import default_snapshot_prefix
-from .solver import rules
+from .proto import Source
+from .proto.caffe_pb2 import LayerParameter, NetParameter, SolverParameter  # noqa: F401
+from .solver import Solver, rules  # noqa: F401
 
-Path = str | os.PathLike
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class InputError(NetError, ValueError):
+    """Arrays or layer names that do not fit the net. Where pycaffe raised it, it was a ValueError."""
+
+
+class BlobError(NetError, KeyError):
+    """A name that no blob of the net has. Where pycaffe raised it, it was a KeyError."""
 
 
 class Net(net.Net):
     """A net from a prototxt file: `Net(file, phase, level=0, stages=None, weights=None)` or `Net(file, weights, phase)`.
 
-    `blobs`, `params` and `layer_dict` are ordered by creation. Raises `CaffeError` with file, line and layer; with
-    `allow_python_layers=False` also for a net that has Python layers, which run any code they name.
+    In place of the file may stand prototxt text (a `str` with a line break or a brace), a NetParameter or a NetSpec.
+    `blobs`, `params` and `layer_dict` are ordered by creation. `with Net(...) as net:` ends threads and closes databases
+    at the end of the block, as `net.close()` does.
+
+    Raises `CaffeError` with file, line and layer; with `allow_python_layers=False` also for a net that has Python layers,
+    which run any code they name.
     """
 
     # Each net has its own; editors and scripts find them on the class as well, as in pycaffe.
@@ -41,12 +68,18 @@ class Net(net.Net):
     outputs: list[str] = []
     blob_loss_weights: dict[str, float] = {}
 
-    def __init__(self, network_file: Path, *args: Any, allow_python_layers: bool = True, **kwargs: Any):
+    def __init__(
+        self,
+        network_file: GivenNet,
+        *args: Any,
+        allow_python_layers: bool = True,
+        **kwargs: Any,
+    ):
         phase, weights, level, stages = _net_arguments(*args, **kwargs)
-        param, source = read_net(network_file)
+        param, source = net_param(network_file)
         param.state.phase = phase
         param.state.level = level
-        param.state.stage.extend(stages or ())
+        param.state.stage.extend([stages] if isinstance(stages, str) else stages or ())
         super().__init__(param, source, allow_python_layers=allow_python_layers)
         if weights is not None:
             self.copy_from(weights)
@@ -57,6 +90,12 @@ class Net(net.Net):
         made = cls.__new__(cls)
         net.Net.__init__(made, param, source, allow_python_layers=allow_python_layers)
         return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # ---- what is in the net ---------------------------------------------------------------------------------------
 
@@ -127,6 +166,16 @@ class Net(net.Net):
         """The layers with shapes, parameters, multiply-adds and memory; printed, it is a table."""
         return _summary.summarize(self)
 
+    # A notebook shows the table: of HTML and SVG Jupyter prefers HTML. The picture: `IPython.display.SVG(net._repr_svg_())`.
+
+    def _repr_html_(self) -> str:
+        """The table of `summary`."""
+        return self.summary()._repr_html_()
+
+    def _repr_svg_(self) -> str:
+        """The picture of `draw`, from top to bottom."""
+        return draw.draw_net(_summary.without_splits(self), "TB", "svg").decode()
+
     # ---- running --------------------------------------------------------------------------------------------------
 
     def forward(
@@ -139,15 +188,15 @@ class Net(net.Net):
         """
         if kwargs:
             self._set_inputs(kwargs)
-        first = self.layer_index(start) if start is not None else 0
-        last = self.layer_index(end) if end is not None else None
+        first = self._layer_at(start) if start is not None else 0
+        last = self._layer_at(end) if end is not None else None
         self.forward_layers(first, last)
         names = self.nodes[last].top_names if last is not None else self.outputs
         return self._views(dict.fromkeys([*names, *(blobs or ())]), "data")
 
     def _set_inputs(self, arrays: dict[str, Any]) -> None:
         if set(arrays) != set(self.inputs):
-            raise NetError(f"expected the inputs {', '.join(self.inputs) or 'none'}, received {', '.join(arrays)}")
+            raise InputError(f"expected the inputs {', '.join(self.inputs) or 'none'}, received {', '.join(arrays)}")
         for name, array in arrays.items():
             _assign(self.blobs[name].data, array, f'input "{name}"')
 
@@ -161,11 +210,11 @@ class Net(net.Net):
         unknown = [name for name in kwargs if name not in self.outputs]
         if unknown:
             hint = did_you_mean(unknown[0], self.outputs)
-            raise NetError(f'"{unknown[0]}" is no output of the net{hint}; the outputs are {", ".join(self.outputs)}')
+            raise InputError(f'"{unknown[0]}" is no output of the net{hint}; the outputs are {", ".join(self.outputs)}')
         for name, array in kwargs.items():
             _assign(self.blobs[name].diff, array, f'the gradient of output "{name}"')
-        first = self.layer_index(start) if start is not None else None
-        last = self.layer_index(end) if end is not None else 0
+        first = self._layer_at(start) if start is not None else None
+        last = self._layer_at(end) if end is not None else 0
         self.backward_layers(first, last)
         names = self.nodes[last].bottom_names if end is not None else self.inputs
         return self._views(dict.fromkeys([*names, *(diffs or ())]), "diff")
@@ -196,7 +245,7 @@ class Net(net.Net):
         arrays = {name: np.asarray(array) for name, array in blobs.items()}
         lengths = sorted({len(array) for array in arrays.values()})
         if len(lengths) > 1:
-            raise NetError(f"expected arrays of one length, received lengths {', '.join(map(str, lengths))}")
+            raise InputError(f"expected arrays of one length, received lengths {', '.join(map(str, lengths))}")
         size = self._batch_size()
         for start in range(0, max(lengths, default=0), size):
             batch = {name: array[start : start + size] for name, array in arrays.items()}
@@ -229,8 +278,14 @@ class Net(net.Net):
     def _views(self, names: dict[str, None], kind: str) -> dict[str, np.ndarray]:
         for name in names:
             if name not in self.blobs:
-                raise NetError(f'the net has no blob "{name}"{did_you_mean(name, self.blobs)}')
+                raise BlobError(f'the net has no blob "{name}"{did_you_mean(name, self.blobs)}')
         return {name: getattr(self.blobs[name], kind) for name in names}
+
+    def _layer_at(self, name: str) -> int:
+        try:
+            return self.layer_index(name)
+        except NetError as error:
+            raise InputError(error.message) from None
 
     def before_forward(self, callback: Callable[[int], Any]) -> None:
         """Calls `callback(index)` before each layer runs forward."""
@@ -281,7 +336,7 @@ def _assign(target: np.ndarray, array: Any, what: str) -> None:
         target[...] = array
     except ValueError:
         shape = shape_text(target.shape)
-        raise NetError(f"{what} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
+        raise InputError(f"{what} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
 
 
 def _net_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Path | None, int, Sequence[str] | None]:
@@ -305,34 +360,34 @@ def _by_weights(weights: Path, phase: Any, level: int = 0, stages: Sequence[str]
 # ---- solvers ------------------------------------------------------------------------------------------------------
 
 
-def _read_solver(path: Path) -> tuple[SolverParameter, str]:
-    param, source = read_solver(path)
-    param.snapshot_prefix = default_snapshot_prefix(param, path)
-    return param, source.where()
-
-
 class SGDSolver(rules.SGDSolver):
-    """Stochastic gradient descent with momentum, as a prototxt file (or a SolverParameter) describes it.
+    """Stochastic gradient descent with momentum, as a prototxt file describes it.
 
-    `net` and `test_nets` have pycaffe's face. Raises `CaffeError` with file and line.
+    In place of the file may stand text (a `str` with a line break or a brace) or a SolverParameter. `net` and `test_nets`
+    have pycaffe's face. `with SGDSolver(...) as solver:` closes the nets at the end of the block, as `solver.close()` does.
+    Raises `CaffeError` with file and line.
     """
 
     # Each solver has its own; see Net.
-    net: Any = None
-    test_nets: list[Any] = []
+    net: Net = None  # type: ignore[assignment]
+    test_nets: list[Net] = []
     param = SolverParameter()
     iter = 0
 
-    def __init__(self, solver_file: Path | SolverParameter, where: str = "", *, allow_python_layers: bool = True):
-        if isinstance(solver_file, SolverParameter):
-            param = solver_file
-        else:
-            param, where = _read_solver(solver_file)
+    def __init__(self, solver_file: GivenSolver, where: str = "", *, allow_python_layers: bool = True):
+        param, read_from = solver_param(solver_file)
+        where = where or read_from
         if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
             use_gpu_or_warn()
         super().__init__(param, where, functools.partial(Net.from_param, allow_python_layers=allow_python_layers))
 
-    def share_weights(self, other: net.Net) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def share_weights(self, other: Net) -> None:
         """Makes the parameters of the train net the same memory as those of another net."""
         weight_files.share_with(self.net, other)
 
@@ -367,47 +422,16 @@ _SOLVERS: dict[str, type[SGDSolver]] = {
 }
 
 
-def get_solver(solver_file: Path, *, allow_python_layers: bool = True) -> solver.Solver:
-    """The solver that a prototxt file describes, of the class that its `type` names."""
-    return make_solver(*_read_solver(solver_file), allow_python_layers=allow_python_layers)
+def get_solver(solver_file: GivenSolver, *, allow_python_layers: bool = True) -> SGDSolver:
+    """The solver that a prototxt file (or text, or a SolverParameter) describes, of the class that its `type` names."""
+    return make_solver(*solver_param(solver_file), allow_python_layers=allow_python_layers)
 
 
-def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers: bool = True) -> solver.Solver:
+def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers: bool = True) -> SGDSolver:
     """The solver that a SolverParameter describes."""
     if param.type not in _SOLVERS:
-        return solver.create(param, where)  # which says which there are
+        solver.create(param, where)  # which says which there are
     return _SOLVERS[param.type](param, where, allow_python_layers=allow_python_layers)
-
-
-# ---- devices and seeds --------------------------------------------------------------------------------------------
-
-
-def use_gpu_or_warn() -> None:
-    """Says once, loudly, that work which asked for a GPU goes on on the CPU."""
-    if not getattr(use_gpu_or_warn, "said", False):
-        glog.warning(f"*** The GPU was asked for, but {cuda_problem()}. GOING ON ON THE CPU. ***")
-        use_gpu_or_warn.said = True  # type: ignore[attr-defined]
-
-
-def set_mode_cpu() -> None:
-    """Runs nets on the CPU, as is the default."""
-
-
-def set_mode_gpu() -> None:
-    """Asks for the GPU; without CUDA the work goes on on the CPU after one loud warning."""
-    use_gpu_or_warn()
-
-
-def set_device(device_id: int) -> None:
-    """Chooses a CUDA device."""
-    if device_id < 0:
-        raise DeviceError(f"device ids start at 0, received {device_id}")
-    use_gpu_or_warn()
-
-
-def set_random_seed(seed: int) -> None:
-    """Restarts all random streams from `seed`."""
-    rng.set_seed(seed)
 
 
 def layer_type_list() -> list[str]:
@@ -415,79 +439,10 @@ def layer_type_list() -> list[str]:
     return list(registered_types())
 
 
-# ---- several solvers, logs, times ---------------------------------------------------------------------------------
-
-# Caffe's processes that train one net tell each other apart by these. There is one process here so far.
-_parallel = {"count": 1, "rank": 0, "multiprocess": False}
-
-
-def solver_count() -> int:
-    """How many solvers train together."""
-    return int(_parallel["count"])
-
-
-def set_solver_count(count: int) -> None:
-    """Says how many solvers train together."""
-    _parallel["count"] = count
-
-
-def solver_rank() -> int:
-    """Which of the solvers that train together this is; 0 is the one that tests and snapshots."""
-    return int(_parallel["rank"])
-
-
-def set_solver_rank(rank: int) -> None:
-    """Says which of the solvers that train together this is."""
-    _parallel["rank"] = rank
-
-
-def set_multiprocess(multiprocess: bool) -> None:
-    """Says whether the solvers that train together are processes."""
-    _parallel["multiprocess"] = multiprocess
-
-
-def has_nccl() -> bool:
-    """Whether several GPUs can train one net: not yet."""
-    return False
-
-
-class NCCL:
-    """What several GPUs would train one net with. There is none yet, and making one says so."""
-
-    def __init__(self, solver: solver.Solver, uid: str = ""):
-        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
-
-    @staticmethod
-    def new_uid() -> str:
-        """A name for a group of solvers."""
-        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
-
-
-def init_log(level: int = 0, stderr: bool = False) -> None:
-    """Shows log messages from this severity on (0 info, 1 warning, 2 error). They go to stderr in any case."""
-    glog.set_min_level(level)
-
-
-def log(message: str) -> None:
-    """Writes a line to the log."""
-    glog.info(message)
-
-
-class Timer:
-    """A stop watch: `start()`, `stop()`, and then `ms`, the milliseconds in between."""
-
-    def __init__(self) -> None:
-        self._begin = self._end = 0.0
-
-    def start(self) -> None:
-        """Starts the watch."""
-        self._begin = self._end = time.perf_counter()
-
-    def stop(self) -> None:
-        """Stops the watch."""
-        self._end = time.perf_counter()
-
-    @property
-    def ms(self) -> float:
-        """Milliseconds from `start` to `stop`."""
-        return 1000 * (self._end - self._begin)
+def __getattr__(name: str) -> Any:
+    """`caffe.pycaffe._Net_forward` is what pycaffe calls the function that becomes `Net.forward`."""
+    short = name.removeprefix("_Net_")
+    for member in (short, f"_{short}") if name.startswith("_Net_") else ():
+        if member in vars(Net):
+            return vars(Net)[member]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

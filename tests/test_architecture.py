@@ -22,6 +22,8 @@ LEVELS = [
     ["solver"],
     [
         "__init__",
+        "_given",
+        "_modes",
         "_net_layout",
         "_net_picture",
         "_summary",

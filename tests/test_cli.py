@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import pycaffe_lite as caffe
-from pycaffe_lite import cli, glog
+from pycaffe_lite import cli, glog, pycaffe
 from pycaffe_lite.errors import PrototxtError
 from pycaffe_lite.proto import model_file
 
@@ -113,6 +113,7 @@ def test_spellings_of_gflags(words, capsys):
         (["train", "--solver", "a", "b"], 'unknown argument "b"'),
         (["train", "--sol", "a"], 'unknown flag "--sol"'),
         (["train", "--solver"], "expected one argument"),
+        (["train", "--gpus", "0", "x"], 'expected the number of a device, received "x"'),
         (["train", "--level", "high"], "invalid int value: 'high'"),
         (["train", "--sigint_effect", "explode"], "invalid choice: 'explode'"),
         (["train", "--logtostderr=perhaps"], 'expected true or false, received "perhaps"'),
@@ -158,7 +159,7 @@ def test_help_lists_the_commands(words, capsys):
 
 
 FLAGS = {
-    "train": ["solver", "snapshot", "weights", "gpu", "level", "stage", "sigint_effect", "sighup_effect", "log_dir"],
+    "train": ["solver", "snapshot", "weights", "gpu", "gpus", "timing", "level", "stage", "sigint_effect", "log_dir"],
     "test": ["model", "weights", "iterations", "gpu", "level", "stage"],
     "time": ["model", "iterations", "phase", "gpu", "level", "stage"],
     "device_query": ["gpu"],
@@ -281,6 +282,36 @@ def test_train_takes_weights_from_several_models():
         assert set(layer.blobs[0].data) == {value}
 
 
+def test_train_takes_the_flags_of_train_py(capsys, no_cupy, monkeypatch):
+    """`--gpus 0 1` trains on the CPU and says so, or is refused; `--timing` shows each layer with every display."""
+    monkeypatch.delenv("PYCAFFE_LITE_STRICT_GPU", raising=False)
+    monkeypatch.setattr(pycaffe.use_gpu_or_warn, "said", False, raising=False)
+    assert run("train", "--solver", "solver.prototxt", "--gpus", "0", "1", "--timing") == 0
+    err = capsys.readouterr().err
+    (warning,) = re.findall(r"^W.*", err, re.MULTILINE)
+    assert "cupy is not installed" in warning
+    assert "CPU" in warning
+    times = [line for line in messages(err) if re.match(r"forw|back|updt|solver total", line)]
+    expected = [
+        *(f"forw {i:3d} {name:>8} : " for i, name in enumerate(["data", "ip", "loss"])),
+        *(f"back {i:3d} {name:>8} : " for i, name in [(2, "loss"), (1, "ip"), (0, "data")]),
+        "updt   1       ip : ",
+        "solver total: ",
+    ]
+    assert len(times) == 2 * len(expected)  # displays of iterations 0 and 2
+    for line, start in zip(times, 2 * expected):
+        assert re.fullmatch(re.escape(start) + r"\d+\.\d\d", line)
+    monkeypatch.setenv("PYCAFFE_LITE_STRICT_GPU", "1")
+    assert run("train", "--solver", "solver.prototxt", "--gpus", "0") == 1
+    assert "cupy is not installed" in only_error(capsys)
+
+
+def test_timing_needs_a_display(capsys):
+    write_solver("max_iter: 4 ")
+    assert run("train", "--solver", "solver.prototxt", "--timing") == 1
+    assert "solver.prototxt: --timing" in only_error(capsys)
+
+
 @pytest.mark.parametrize(
     "words", [[], ["--level=1"], ["--stage=extra"], ["--level", "2", "--stage", "other,extra"]], ids=" ".join
 )
@@ -365,8 +396,8 @@ def test_device_query_shows_what_there_is(capsys, no_cupy):
 
 def test_log_dir_keeps_the_log_as_well(capsys):
     assert run("train", "--solver=solver.prototxt", "--log_dir=logs/today") == 0
-    (log,) = Path("logs/today").iterdir()
-    assert re.fullmatch(r"s_\d{8}-\d{6}\.log", log.name)
+    log = Path("logs/today/pycaffe_lite.INFO")
+    assert re.fullmatch(r"pycaffe_lite\..*\.log\.INFO\.\d{8}-\d{6}\.\d+", log.resolve().name)
     assert messages(log.read_text()) == messages(capsys.readouterr().err)
     assert any(line.startswith("Optimization Done") for line in messages(log.read_text()))
 

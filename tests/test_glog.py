@@ -25,10 +25,9 @@ LEARNING_RATE = re.compile(r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)")
 
 @pytest.fixture(autouse=True)
 def _level():
-    before = glog.logger.level
-    glog.set_min_level(0)
-    yield
-    glog.logger.setLevel(before)
+    with glog.kept():
+        glog.configure(minloglevel=0)
+        yield
     glog.quiet_stderr(False)
 
 
@@ -103,6 +102,105 @@ def test_min_level_from_the_environment(value, shown):
     program = "from pycaffe_lite import glog; glog.info('1'); glog.warning('2'); glog.error('3')"
     done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, severities(done.stderr)) == (0, "", shown)
+
+
+# ---- glog's settings ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown", "written"),
+    [
+        ({}, "IWE", ""),
+        ({"log_dir": "logs"}, "IWE", "IWE"),  # Caffe's command also logs to stderr
+        ({"log_dir": "logs", "logtostderr": True}, "IWE", ""),
+        ({"log_dir": "logs", "alsologtostderr": False}, "E", "IWE"),
+        ({"log_dir": "logs", "alsologtostderr": False, "stderrthreshold": 1}, "WE", "IWE"),
+        ({"log_dir": "logs", "alsologtostderr": False, "stderrthreshold": 4}, "", "IWE"),
+        ({"log_dir": "logs", "minloglevel": 1}, "WE", "WE"),
+        ({"alsologtostderr": False}, "E", ""),
+        ({"alsologtostderr": False, "logtostderr": True}, "IWE", ""),
+    ],
+)
+def test_where_the_log_goes(settings, shown, written, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with glog.kept():
+        glog.configure(**settings)
+        log_all()
+    glog.info("again as before")
+    assert severities(capsys.readouterr().err) == shown + "I"
+    file = Path("logs", "pycaffe_lite.INFO" if "I" in written else "pycaffe_lite.WARNING")
+    lines = file.read_text().splitlines() if written else []
+    assert "".join(line[0] for line in lines if LINE.match(line)) == written
+
+
+def test_files_are_named_and_begin_as_glogs(tmp_path):
+    with glog.kept():
+        glog.configure(log_dir=str(tmp_path / "new" / "logs"))
+        assert list((tmp_path / "new" / "logs").iterdir()) == []  # each comes with its first line
+        glog.info("one")
+        path = Path(glog.log_file())
+        glog.warning("two")
+    name = r"pycaffe_lite\.[^/]+\.[^/]+\.log\.{}\.\d{{8}}-\d{{6}}\." + str(os.getpid())
+    links = {link.name: link.resolve() for link in path.parent.iterdir() if link.is_symlink()}
+    assert set(links) == {"pycaffe_lite.INFO", "pycaffe_lite.WARNING"}
+    assert links["pycaffe_lite.INFO"] == path.resolve()
+    for severity in ("INFO", "WARNING"):
+        assert re.fullmatch(name.format(severity), links[f"pycaffe_lite.{severity}"].name)
+    created, machine, format, one, two = path.read_text().splitlines()
+    assert re.fullmatch(r"Log file created at: \d{4}/\d\d/\d\d \d\d:\d\d:\d\d", created)
+    assert machine.startswith("Running on machine: ")
+    assert format == "Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu threadid file:line] msg"
+    assert (LINE.match(one)[11], LINE.match(two)[11]) == ("one", "two")
+    assert severities(links["pycaffe_lite.WARNING"].read_text()).endswith("W")
+    assert glog.log_file() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown", "written"),
+    [
+        ({}, "IWE", 0),
+        ({"GLOG_log_dir": "logs"}, "IWE", 3),
+        ({"GLOG_log_dir": "logs", "GLOG_logtostderr": "1"}, "IWE", 0),
+        ({"GLOG_log_dir": "logs", "GLOG_alsologtostderr": "0"}, "E", 3),
+        ({"GLOG_alsologtostderr": "no", "GLOG_stderrthreshold": "1"}, "WE", 0),
+        ({"GLOG_alsologtostderr": "no", "GLOG_logtostderr": "yes"}, "IWE", 0),
+        ({"GLOG_log_dir": "file/logs"}, "WIWE", 0),
+    ],
+)
+def test_settings_from_the_environment(variables, shown, written, tmp_path):
+    (tmp_path / "file").write_text("")
+    program = "from pycaffe_lite import glog; glog.info('1'); glog.warning('2'); glog.error('3')"
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("GLOG_")}
+    inherited["PYTHONPATH"] = os.pathsep.join([str(Path(glog.__file__).parents[1]), inherited.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**inherited, **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, severities(done.stderr)) == (0, shown)
+    assert len(list((tmp_path / "logs").glob("*.log.*"))) == written
+
+
+def test_a_log_dir_that_cannot_be_written_changes_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    before = glog.settings()
+    with pytest.raises(OSError, match="file"):
+        glog.configure(minloglevel=2, log_dir=str(tmp_path / "file" / "logs"))
+    assert glog.settings() == before
+
+
+def test_quiet_stderr_and_the_threshold_add_up(capsys):
+    glog.configure(alsologtostderr=False)
+    glog.quiet_stderr()
+    glog.quiet_stderr(False)
+    log_all()
+    assert severities(capsys.readouterr().err) == "E"
+
+
+# ---- files of one's own -------------------------------------------------------------------------------------------
 
 
 def test_a_file_gets_the_log_too_until_its_handler_goes(tmp_path, capsys):

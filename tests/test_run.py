@@ -101,6 +101,65 @@ def test_python_2_gets_one_sentence(line, capsys):
     assert "python -m fissix -w" in said
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "for i in xrange(3): pass",
+        "raw_input()",
+        "import cPickle",
+        "from itertools import izip",
+        "{}.iteritems()",
+        "{}.has_key(1)",
+        "{1: 2}.keys()[0]",
+        "map(int, '12')[0]",
+        "len(zip([1], [2]))",
+    ],
+)
+def test_so_does_what_stops_when_it_runs(line, capsys):
+    write("old.py", f"def main():\n    {line}\nmain()\n")
+    assert main(["run", "old.py"]) == 1
+    *frames, said = capsys.readouterr().err.splitlines()
+    assert any('old.py", line 2, in main' in frame for frame in frames)
+    assert said.startswith("error: this is Python 2")
+    assert said.endswith("old.py")
+
+
+@pytest.mark.parametrize("line", ["unknown", "import no_such_module", "[].iteritems()", "1 + ''"])
+def test_other_errors_are_not_taken_for_python_2(line, capsys):
+    write("new.py", line)
+    assert main(["run", "new.py"]) == 1
+    assert "Python 2" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["-log_dir=logs", "-alsologtostderr=false"], ["-noalsologtostderr", "--log_dir", "logs", "-minloglevel", "0"]],
+)
+def test_flags_of_the_log_stand_before_the_script(flags, capsys):
+    write("script.py", "import sys; import caffe; caffe.log(' '.join(sys.argv))")
+    assert main(["run", *flags, "script.py", "-logtostderr"]) == 0
+    assert main([*flags, "run", "script.py"]) == 0
+    assert capsys.readouterr().err == ""
+    logged = "".join(path.read_text() for path in Path("logs").glob("*.log.INFO.*"))
+    assert "] script.py -logtostderr" in logged
+    assert main(["run", "script.py", "again"]) == 0  # the flags were that run's only
+    assert "] script.py again" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", "-log_dri=logs", "script.py"])
+    assert 'did you mean "log_dir"' in capsys.readouterr().err
+
+
+def test_a_script_hides_the_log_before_it_imports_caffe(capsys, monkeypatch):
+    monkeypatch.setenv("GLOG_minloglevel", "0")
+    lines = "import os\nos.environ['GLOG_minloglevel'] = '1'\nimport caffe\ncaffe.log('info')\ncaffe.set_mode_cpu()"
+    write("script.py", lines)
+    assert main(["run", "script.py"]) == 0
+    write("script.py", "import caffe\ncaffe.log('and again')")
+    assert main(["run", "-minloglevel=0", "script.py"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "and again" in line
+
+
 def test_another_syntax_error_is_shown_as_it_is():
     write("broken.py", "x = (1,\n")
     with pytest.raises(SyntaxError, match="never closed"):

@@ -8,6 +8,8 @@ import pytest
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, glog
+from pycaffe_lite._summary import without_splits
+from pycaffe_lite.proto import read_net
 
 NET = """name: "tiny"
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 6 dim: 6 } } }
@@ -74,6 +76,26 @@ def test_the_table_is_what_is_printed():
     assert "of ip" in next(line for line in lines if line.startswith("ip2"))
     assert repr(summary) == str(summary)
     assert "<td>conv</td><td>Convolution</td>" in summary._repr_html_()
+
+
+def test_a_net_in_a_notebook():
+    """The table, which Jupyter prefers, and the picture, both without the Split layers that the net puts in."""
+    net = caffe.Net("net.prototxt", caffe.TEST)
+    assert net._repr_html_() == net.summary()._repr_html_()
+    svg = net._repr_svg_()
+    assert "<svg" in svg
+    drawn = without_splits(net)
+    given, _ = read_net("net.prototxt")
+    assert [layer.name for layer in drawn.layer] == [layer.name for layer in given.layer]
+    assert [list(layer.bottom) for layer in drawn.layer] == [list(layer.bottom) for layer in given.layer]
+    assert not any(layer.blobs for layer in drawn.layer)
+
+
+def test_jupyter_shows_the_table():
+    formatters = pytest.importorskip("IPython.core.formatters")
+    data, _ = formatters.DisplayFormatter().format(caffe.Net("net.prototxt", caffe.TEST))
+    assert data["text/html"].startswith("<b>tiny</b><table>")
+    assert "<svg" in data["image/svg+xml"]
 
 
 def test_the_command_filters_by_phase_and_reads_weights(capsys):

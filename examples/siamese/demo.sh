@@ -28,11 +28,11 @@ caffe draw_net $EXAMPLE/mnist_siamese_train_test.prototxt $EXAMPLE/mnist_siamese
 caffe draw_net $EXAMPLE/mnist_siamese.prototxt $EXAMPLE/mnist_siamese.png --rankdir TB
 
 echo "== 4. Training"
-rm -f $EXAMPLE/logs/*.log
+rm -rf $EXAMPLE/logs
 caffe train --solver=$EXAMPLE/mnist_siamese_quick_solver.prototxt --log_dir=$EXAMPLE/logs "$@"
 
 echo "== 5. The losses and the embedding, plotted"
-caffe plot_training_log losses $EXAMPLE/losses.png $EXAMPLE/logs/*.log --title "Siamese MNIST" --note "$NOTE"
+caffe plot_training_log losses $EXAMPLE/losses.png $EXAMPLE/logs/pycaffe_lite.INFO --title "Siamese MNIST" --note "$NOTE"
 caffe plot_embedding --model $EXAMPLE/mnist_siamese.prototxt \
   --weights $EXAMPLE/mnist_siamese_quick_iter_5000.caffemodel \
   --images $DATA/t10k-images-idx3-ubyte --labels $DATA/t10k-labels-idx1-ubyte \

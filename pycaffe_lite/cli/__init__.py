@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from importlib import resources
 
+from .. import glog
 from ..errors import CaffeError, did_you_mean
 
 
@@ -38,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"pycaffe_lite: no command {given}\n\n{_usage(names)}", file=sys.stderr)
         return 2
     name = argv.pop(at)
-    return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main(rest), argv)
+    own = len(argv)
+    if name == "run":  # a script's flags, --traceback too, are its own
+        own = next((i for i, word in enumerate(argv) if word == "-m" or not word.startswith("-")), own)
+    return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main([*rest, *argv[own:]]), argv[:own])
 
 
 def call(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
@@ -47,7 +51,8 @@ def call(command: Callable[[list[str]], int | None], argv: list[str] | None = No
     traceback = any(word in ("--traceback", "-traceback") for word in argv)
     argv = [word for word in argv if word not in ("--traceback", "-traceback")]
     try:
-        return command(argv) or 0
+        with glog.kept():  # flags of the log are this command's
+            return command(argv) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -23,30 +24,43 @@ class Flags(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        for name in ("logtostderr", "alsologtostderr"):
-            what = "the log goes to stderr, and no progress bar is shown"
-            self.flag(name, type=_truth, nargs="?", const=True, metavar="BOOL", help=what)
+        self.truth("logtostderr", help="the log goes to stderr only, and no progress bar is shown")
+        self.truth("alsologtostderr", help="the log goes to stderr besides files (default true); given, no bar is shown")
+        what = "severity from which on --alsologtostderr=false shows messages (default 2)"
+        self.flag("stderrthreshold", type=int, metavar="N", help=what)
         what = "show messages from this severity on: 0 info, 1 warning, 2 error"
         self.flag("minloglevel", type=int, metavar="N", help=what)
-        self.flag("log_dir", metavar="FOLDER", help="folder of the log file")
-        for name in ("stderrthreshold", "v"):
-            self.flag(name, type=int, help=argparse.SUPPRESS)
+        self.flag("log_dir", metavar="FOLDER", help="folder of log files (default: none)")
+        self.flag("v", type=int, help=argparse.SUPPRESS)
         self.add_argument("--traceback", action="store_true", help="show where in the program an error came up")
 
     def flag(self, name: str, **options: Any) -> None:
         """Adds `--name`, which may be written `-name`."""
         self.add_argument(f"--{name}", dest=name, **options)
 
+    def truth(self, name: str, **options: Any) -> None:
+        """Adds a flag that is on, off or not given; as in gflags a value stands only behind "=", and `--noname` is off."""
+        self.flag(name, type=_truth, nargs="?", const=True, metavar="BOOL", **options)
+
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parses and obeys the flags of the log. An unknown flag ends the program with the nearest right one."""
-        values, rest = self.parse_known_args([_two_dashes(word) for word in argv])
+        values, rest = self.parse_known_args([self._spelled(word) for word in argv])
         if rest:
             name = rest[0].lstrip("-").split("=")[0]
             known = [action.dest for action in self._actions]
             self.error(f'unknown {"flag" if rest[0].startswith("-") else "argument"} "{rest[0]}"{did_you_mean(name, known)}')
-        if values.minloglevel is not None:
-            glog.set_min_level(values.minloglevel)
+        glog.configure(**{field.name: getattr(values, field.name) for field in dataclasses.fields(glog.Settings)})
         return values
+
+    def _spelled(self, word: str) -> str:
+        """A flag with two dashes; one of truth with its value, so that it does not take an argument for it."""
+        word = _two_dashes(word)
+        switches = [action.dest for action in self._actions if action.type is _truth]
+        if word.startswith("--") and word[2:] in switches:
+            return f"{word}=true"
+        if word.startswith("--no") and word[4:] in switches:
+            return f"--{word[4:]}=false"
+        return word
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows all flags.\n")

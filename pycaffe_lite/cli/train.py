@@ -5,6 +5,9 @@ there is none: the one command for whatever restarts a run that was killed.
 
 The log goes to stderr in Caffe's shape. On a terminal a progress bar takes its place, and the log goes to a file beside the
 snapshots (or in --log_dir).
+
+--solver, --snapshot, --gpus and --timing are those of Caffe's python/train.py too. There is no training on CUDA yet:
+--gpus trains on the CPU, after one loud warning.
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from ..errors import SolverError
 from ..proto import read_solver
 from ..proto.caffe_pb2 import SolverParameter
 from ..proto.upgrade import default_snapshot_prefix
-from ..pycaffe import make_solver
+from ..pycaffe import make_solver, use_gpu_or_warn
 from ..solver import Action, Solver, output_elements, snapshots
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
+from ._timing import LayerTimes
 
 EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE}
 
@@ -33,7 +37,11 @@ EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE
 def main(argv: list[str]) -> int:
     values = _parse(argv)
     refuse_gpu(values)
+    if values.gpus:
+        use_gpu_or_warn()
     param, source = read_solver(values.solver)
+    if values.timing and not param.display:
+        raise SolverError("--timing shows times whenever the solver displays: set display", source.where())
     param.snapshot_prefix = default_snapshot_prefix(param, values.solver)
     param.train_state.level = values.level
     param.train_state.stage.extend(stages(values))
@@ -48,6 +56,8 @@ def main(argv: list[str]) -> int:
                     glog.info(f"Resuming from {state}")
                     solver.restore(state)
                 attach(solver)
+                if values.timing:
+                    LayerTimes(solver)
                 glog.info("Starting Optimization")
                 solver.solve()
         finally:
@@ -76,6 +86,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     flags.add_argument("--on-nan", "--on_nan", choices=["stop", "continue"], default="stop", help=what)
     flags.flag("weights", default="", metavar="FILES", help="models to fine-tune from, with commas")
     flags.flag("gpu", default="", metavar="IDS", help="CUDA devices, with commas, or all")
+    flags.flag("gpus", type=_device, nargs="+", default=[], metavar="ID", help="CUDA devices, with blanks")
+    flags.flag("timing", action="store_true", help="log how long each layer takes, whenever the solver displays")
     add_state_flags(flags)
     for name, default in (("sigint_effect", "stop"), ("sighup_effect", "snapshot")):
         also = ", and SIGTERM but for none," if name == "sigint_effect" else ""
@@ -87,6 +99,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     if values.snapshot not in ("", "auto") and values.weights:
         raise SolverError("give --snapshot to resume or --weights to fine-tune, not both")
     return values
+
+
+def _device(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'expected the number of a device, received "{text}"')
+    return int(text)
 
 
 def _count(text: str) -> int:
@@ -133,26 +151,27 @@ def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
 @contextlib.contextmanager
 def _log_and_bar(values: argparse.Namespace, param: SolverParameter) -> Iterator:
     """Yields what shows a solver's progress: a bar on a terminal, with the log in a file; else nothing but the log."""
-    on_terminal = sys.stderr.isatty() and not (values.logtostderr or values.alsologtostderr)
-    if not on_terminal and not values.log_dir:
+    if not sys.stderr.isatty() or glog.settings().logtostderr or values.alsologtostderr:
         yield lambda solver: None
         return
-    prefix = Path(param.snapshot_prefix)
-    folder = Path(values.log_dir or prefix.parent)
-    if not (values.log_dir or folder.is_dir()):
-        raise SolverError(f'the log cannot be written: there is no folder "{folder}", which snapshots would go to')
-    path = folder / f"{prefix.name}_{time.strftime('%Y%m%d-%H%M%S')}.log"
-    handler = glog.to_file(path)
-    if on_terminal:
+    with contextlib.ExitStack() as stack:
+        path = glog.log_file() or stack.enter_context(_log_beside(Path(param.snapshot_prefix)))
         print(f"log: {path}", file=sys.stderr)
         glog.quiet_stderr()
-    bars: list = []
+        stack.callback(glog.quiet_stderr, False)
+        yield lambda solver: stack.callback(_Bar(solver).close)
+
+
+@contextlib.contextmanager
+def _log_beside(prefix: Path) -> Iterator[Path]:
+    """A log file beside the snapshots."""
+    if not prefix.parent.is_dir():
+        raise SolverError(f'the log cannot be written: there is no folder "{prefix.parent}", which snapshots would go to')
+    path = prefix.parent / f"{prefix.name}_{time.strftime('%Y%m%d-%H%M%S')}.log"
+    handler = glog.to_file(path)
     try:
-        yield (lambda solver: bars.append(_Bar(solver))) if on_terminal else (lambda solver: None)
+        yield path
     finally:
-        for bar in bars:
-            bar.close()
-        glog.quiet_stderr(False)
         glog.logger.removeHandler(handler)
         handler.close()
 

@@ -1,0 +1,133 @@
+"""What pycaffe scripts set for the whole process: device, seed, ranks and the log; and a stop watch."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from . import glog, rng
+from .device import cuda_problem
+from .errors import DeviceError
+
+# ---- devices and seeds --------------------------------------------------------------------------------------------
+
+
+def use_gpu_or_warn() -> None:
+    """Says once, loudly, that work which asked for a GPU goes on on the CPU.
+
+    With PYCAFFE_LITE_STRICT_GPU=1 in the environment it does not go on: that is a `DeviceError`.
+    """
+    problem = f"The GPU was asked for, but {cuda_problem()}"
+    if os.environ.get("PYCAFFE_LITE_STRICT_GPU", "0") not in ("", "0"):
+        raise DeviceError(f"{problem} (PYCAFFE_LITE_STRICT_GPU is set)")
+    if not getattr(use_gpu_or_warn, "said", False):
+        with glog.kept():  # GLOG_minloglevel=2 is to hide what nets tell while they are built, not this
+            glog.configure(minloglevel=0, alsologtostderr=True)
+            glog.warning(f"*** {problem}. GOING ON ON THE CPU. ***")
+        use_gpu_or_warn.said = True  # type: ignore[attr-defined]
+
+
+def set_mode_cpu() -> None:
+    """Runs nets on the CPU, as is the default."""
+
+
+def set_mode_gpu() -> None:
+    """Asks for the GPU; without CUDA the work goes on on the CPU after one loud warning."""
+    use_gpu_or_warn()
+
+
+def set_device(device_id: int) -> None:
+    """Chooses a CUDA device."""
+    if device_id < 0:
+        raise DeviceError(f"device ids start at 0, received {device_id}")
+    use_gpu_or_warn()
+
+
+def set_random_seed(seed: int) -> None:
+    """Restarts all random streams from `seed`."""
+    rng.set_seed(seed)
+
+
+# ---- several solvers ----------------------------------------------------------------------------------------------
+
+# Caffe's processes that train one net tell each other apart by these. There is one process here so far.
+_parallel = {"count": 1, "rank": 0, "multiprocess": False}
+
+
+def solver_count() -> int:
+    """How many solvers train together."""
+    return int(_parallel["count"])
+
+
+def set_solver_count(count: int) -> None:
+    """Says how many solvers train together."""
+    _parallel["count"] = count
+
+
+def solver_rank() -> int:
+    """Which of the solvers that train together this is; 0 is the one that tests and snapshots."""
+    return int(_parallel["rank"])
+
+
+def set_solver_rank(rank: int) -> None:
+    """Says which of the solvers that train together this is."""
+    _parallel["rank"] = rank
+
+
+def set_multiprocess(multiprocess: bool) -> None:
+    """Says whether the solvers that train together are processes."""
+    _parallel["multiprocess"] = multiprocess
+
+
+def has_nccl() -> bool:
+    """Whether several GPUs can train one net: not yet."""
+    return False
+
+
+class NCCL:
+    """What several GPUs would train one net with. There is none yet, and making one says so."""
+
+    def __init__(self, solver: Any, uid: str = ""):
+        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
+
+    @staticmethod
+    def new_uid() -> str:
+        """A name for a group of solvers."""
+        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
+
+
+# ---- logs and times -----------------------------------------------------------------------------------------------
+
+
+def init_log(level: int | None = None, stderr: bool | None = None) -> None:
+    """Shows log messages from this severity on (0 info, 1 warning, 2 error); by default as before.
+
+    They go to stderr in any case; `stderr=True` keeps them out of the files of a `GLOG_log_dir`.
+    """
+    glog.configure(minloglevel=level, logtostderr=stderr)
+
+
+def log(message: str) -> None:
+    """Writes a line to the log."""
+    glog.logger.info(message, stacklevel=2)
+
+
+class Timer:
+    """A stop watch: `start()`, `stop()`, and then `ms`, the milliseconds in between."""
+
+    def __init__(self) -> None:
+        self._begin = self._end = 0.0
+
+    def start(self) -> None:
+        """Starts the watch."""
+        self._begin = self._end = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stops the watch."""
+        self._end = time.perf_counter()
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds from `start` to `stop`."""
+        return 1000 * (self._end - self._begin)
