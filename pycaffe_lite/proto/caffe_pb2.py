@@ -5,7 +5,7 @@ into a descriptor pool of its own, so that no version of the protobuf runtime is
 Caffe schema in the same process (a converter, a fork) does not collide with this one.
 """
 
-from importlib import resources
+from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -13,7 +13,8 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 def _load(pool):
     files = descriptor_pb2.FileDescriptorSet()
-    files.ParseFromString(resources.files(__package__).joinpath("caffe.binpb").read_bytes())
+    # beside this file: scripts put this folder into sys.path and import `caffe_pb2` without a package
+    files.ParseFromString(Path(__file__).with_name("caffe.binpb").read_bytes())
     for file in files.file:
         pool.Add(file)
     return pool.FindFileByName("caffe.proto")
@@ -23,6 +24,7 @@ DESCRIPTOR = _load(descriptor_pool.DescriptorPool())
 
 for _name, _message in DESCRIPTOR.message_types_by_name.items():
     globals()[_name] = message_factory.GetMessageClass(_message)
+    globals()[_name].__module__ = __name__  # where pickle looks for it
 for _name, _enum in DESCRIPTOR.enum_types_by_name.items():
     globals()[_name] = EnumTypeWrapper(_enum)
     globals().update({value.name: value.number for value in _enum.values})
