@@ -10,6 +10,9 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+MAX_SHOWN = 4000  # characters of an error
+MAX_NAME = 200  # characters of a name that is looked for among others: that takes time
+
 
 class CaffeError(RuntimeError):
     """Base of all errors of this package. `where`: a place such as `net.prototxt:41: layer "ip2" (InnerProduct)`."""
@@ -20,7 +23,7 @@ class CaffeError(RuntimeError):
         self.where = where
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        return one_line(f"{self.where}: {self.message}" if self.where else self.message)
 
 
 class PrototxtError(CaffeError):
@@ -39,6 +42,10 @@ class DataError(CaffeError):
     """A database, HDF5 file or image that is missing, empty, damaged or of the wrong kind."""
 
 
+class DataMissing(DataError):
+    """Data that are not there, or that another process uses: nothing that makes a prototxt wrong."""
+
+
 class SolverError(CaffeError):
     """A solver file that asks for something impossible, or a training run that cannot go on."""
 
@@ -47,8 +54,17 @@ class DeviceError(CaffeError):
     """A device that is not there, or a kernel that has no body for it."""
 
 
+def one_line(text: str) -> str:
+    """The text, cut if it is long, with escapes for what does not print, as line breaks in names of a file."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} ... {text[-MAX_SHOWN // 2 :]}"
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """` (did you mean "ip1"?)` with the candidate nearest to `name`, or an empty string where none is near."""
+    if len(name) > MAX_NAME:
+        return ""
     options = list(candidates)
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if not near:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -108,6 +109,52 @@ def test_an_error_of_both_phases_is_told_once():
     errors, _ = found(INPUT + 'layer { name: "a" type: "Nope" bottom: "x" top: "a" include { phase: TEST } }\n')
     assert len(errors) == 1
     assert not found(INPUT + 'layer { name: "a" type: "Nope" bottom: "x" include { phase: TEST } }\n', phases=[TRAIN])[0]
+
+
+def test_odd_text_is_read_in_linear_time_and_memory():
+    """A name without end was once gone over from each of its letters."""
+    for text in ("a" * 1_000_000, "1" * 1_000_000, "'\\'" * 500_000, '"' * 50_001, "{" * 100_000, "#\n" * 500_000):
+        begin = time.monotonic()
+        found(text)
+        assert time.monotonic() - begin < 20, text[:4]
+
+
+def test_a_file_without_end_is_refused():
+    with open("large", "wb") as file:
+        file.truncate(1 << 40)
+    assert check("large")[0].lines() == ["error: large: expected text of at most 256 MiB"]
+
+
+def test_names_do_not_break_lines():
+    name = r"\n\033[31m\200" + "q" * 10000
+    errors, _ = found(f'layer {{ name: "{name.replace(chr(92) + "200", "")}" type: "Nope" top: "t" }}\n')
+    assert len(errors) == 1
+    assert r"\n\x1b[31mqqq" in errors[0]
+    assert errors[0].isprintable()
+    assert len(errors[0]) < 5000
+
+
+def test_an_unclosed_string_hides_nothing_behind_its_line():
+    errors, _ = found('name: "a\nlayer { bogus: 1 }\nbogus: 2\n')
+    assert [int(error.split(":")[1]) for error in errors] == [1, 2, 3]
+
+
+def test_an_empty_file_is_worth_a_warning():
+    assert found("# nothing\n") == ([], ["warning:  there is nothing in it"])
+
+
+def test_a_matrix_that_is_missing():
+    label = 'layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 2 } } }\n'
+    loss = 'layer { name: "loss" type: "InfogainLoss" bottom: "ip" bottom: "l" top: "loss" infogain_loss_param { %s } }'
+    errors, warnings = found(INPUT + IP + label + loss % 'source: "H.binaryproto"')
+    assert not errors
+    assert 'layer "loss" (InfogainLoss): there is no source "H.binaryproto"' in warnings[0]
+    assert "matrix H is needed" in found(INPUT + IP + label + loss % "")[0][0]
+
+
+def test_old_nets_have_lines():
+    errors, _ = found('input: "x" input_dim: [1, 3, 4, 4]\nlayers { layer { name: "c" type: "konv" } bottom: "x" }')
+    assert errors == ['error: 2: layer "c" (konv): there is no V0 layer type "konv" (did you mean "conv"?)']
 
 
 def test_parameters_that_do_not_fit():
@@ -217,7 +264,7 @@ def test_shapes_come_from_data_that_are_there():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (data(param=""), "batch_size 0"),
+        (data(param=""), "batch_size"),
         (data("transform_param { crop_size: 11 }"), "at least 11 x 11 to crop"),
         (data(top='top: "x" top: "l" top: "z"'), "at most 2 tops"),
         (data().replace('source: "db"', ""), "received none"),
@@ -257,11 +304,55 @@ def test_reads_the_nets_of_a_solver():
     assert 'bottom "x"' in found(SOLVER + "test_iter: 1\ntest_interval: 5\n", "solver.prototxt")[0][0]
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("test_iter: -1\n", "6: test_iter is a number of batches"),
+        ('train_net: "net.prototxt"\n', "1: expected one of net, net_param"),
+        ('type: "SGD"\nsolver_type: ADAM\n', '6: a solver has either "type" or'),
+        ('type: "AdaGrad"\nmomentum: 0.5\n', "7: AdaGrad takes no momentum"),
+        ("net_param { }\ntest_state { }\n", "1: expected one of net, net_param"),
+        ("test_state { }\n", "6: test_state is given once"),
+    ],
+    ids=lambda value: value.split()[0],
+)
+def test_errors_of_a_solver_have_lines(more, says):
+    Path("net.prototxt").write_text(INPUT + IP)
+    errors, _ = found(SOLVER + more, "solver.prototxt")
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {says}")
+
+
+def test_snapshots_need_a_folder_but_no_prefix():
+    Path("net.prototxt").write_text(INPUT + IP)
+    errors, _ = found(SOLVER.replace('"s"', '"gone/s"'), "solver.prototxt")  # for the one after training
+    assert errors == ['error: 5: snapshots cannot be written: the folder "gone" is missing or not writable']
+    without = SOLVER.replace('snapshot_prefix: "s"\n', "")
+    assert found(without + "snapshot: 5\n", "solver.prototxt") == ([], [])  # the name of the solver's file is used
+    assert not found(SOLVER.replace('"s"', '"gone/s"') + "snapshot_after_train: false\n", "solver.prototxt")[0]
+
+
+def test_a_net_inside_a_solver_has_its_lines():
+    inner = 'net_param {\n  layer { name: "a" type: "Nope" top: "a" }\n}\n'
+    errors, _ = found(SOLVER.replace('net: "net.prototxt"\n', inner), "solver.prototxt")
+    assert errors == ['error: 2: layer "a" (Nope): unknown layer type "Nope"']
+
+
+def test_one_missing_net_does_not_hide_the_errors_of_another():
+    Path("net.prototxt").write_text(INPUT + 'layer { name: "a" type: "Nope" bottom: "x" top: "a" }\n')
+    errors, _ = found(SOLVER + 'test_net: "gone.prototxt"\ntest_iter: 1\ntest_interval: 1\n', "solver.prototxt")
+    assert len(errors) == 2
+    assert "gone.prototxt: cannot read this file" in "".join(errors)
+    assert 'net.prototxt:2: layer "a" (Nope)' in "".join(errors)
+
+
 def test_warns_of_a_rate_of_zero_and_of_no_iterations():
     Path("net.prototxt").write_text(INPUT + IP)
     assert found(SOLVER, "solver.prototxt") == ([], [])
     _, warnings = found(SOLVER.replace("0.1", "0").replace("max_iter: 10", ""), "solver.prototxt")
     assert ["max_iter is 0" in warnings[0], "base_lr is zero" in warnings[1]] == [True, True]
+    for rate in ("-0.1", "nan", "inf"):
+        assert f"base_lr is {rate}" in found(SOLVER.replace("0.1", rate), "solver.prototxt")[1][0]
     _, warnings = found(SOLVER.replace('"fixed"', '"step"\nstepsize: 2'), "solver.prototxt")
     assert "the learning rate becomes zero" in warnings[0]
     assert "no file of weights" in found(SOLVER + 'weights: "none.caffemodel"\n', "solver.prototxt")[1][0]

@@ -222,6 +222,78 @@ def test_a_failure_is_one_line_and_a_status(line, capsys, no_cupy):
     assert FAILURES[line] in only_error(capsys)
 
 
+# Each command with input that is broken, and how its error begins. `junk` is a file of all bytes, `junk/` a folder.
+MODEL = "--model_def=junk --pretrained_model=junk --mean_file="
+BROKEN = {
+    "check": "junk -> error: junk: this is no prototxt but a binary file",
+    "classify": f"junk out.npy {MODEL} -> error: junk: this is no prototxt but a binary file",
+    "compute_image_mean": "-backend=lmdb junk out -> error: junk: expected the folder of a database, but it is a file",
+    "convert_cifar_data": "folder out lmdb -> error: folder/data_batch_1.bin: expected one or more records of 3073 bytes",
+    "convert_imageset": "-backend lmdb folder/ junk db -> error: junk:1: expected a path and an integer label",
+    "convert_mnist_data": "--backend=lmdb junk junk db -> error: junk: is no idx file",
+    "convert_mnist_siamese_data": "-backend lmdb junk junk db -> error: junk: is no idx file",
+    "detect": f"junk.csv out.csv {MODEL} -> error: junk: this is no prototxt but a binary file",
+    "device_query": "-gpu=0 -> error: --gpu 0: cupy is not installed",
+    "download_model_binary": "folder -> error: folder/readme.md: there is no such file",
+    "draw_net": "junk out.png -> error: junk: this is no prototxt but a binary file",
+    "extract_features": "junk empty.prototxt x db 1 lmdb -> error: junk: expected a NetParameter in binary form",
+    "extract_seconds": "junk out -> error: junk: no line has both a time stamp",
+    "get_cifar10": "--from=folder --to=folder -> error: folder",
+    "get_mnist": "--from=folder --to=folder -> error: folder",
+    "kernels": "junk -> pycaffe_lite kernels: unknown argument",
+    "parse_log": "junk out -> error: junk: has no outputs of a net",
+    "plot_embedding": "--model=junk --weights=junk --images=junk --labels=junk --out=out.png -> error: junk: is no idx file",
+    "plot_training_log": '6 out.png junk -> error: log "junk" has nothing for the chart',
+    "resize_and_crop_images": "-input_folder=folder -output_folder=out -> error: folder: names no images",
+    "run": "gone.py -> error: there is no script gone.py",
+    "summarize": "junk -> error: junk: this is no prototxt but a binary file",
+    "summary": "junk -> error: junk: this is no prototxt but a binary file",
+    "synthetic_cifar10": "--to=junk -> error: ",
+    "synthetic_digits": "--to=junk -> error: ",
+    "test": "-model empty.prototxt -weights junk -> error: junk: expected a NetParameter in binary form",
+    "time": "-model=junk -> error: junk: this is no prototxt but a binary file",
+    "train": "-solver junk -> error: junk: this is no prototxt but a binary file",
+    "upgrade_net_proto_binary": "junk out -> error: junk: expected a NetParameter in binary form",
+    "upgrade_net_proto_text": "junk out -> error: junk: this is no prototxt but a binary file",
+    "upgrade_solver_proto_text": "junk out -> error: junk: this is no prototxt but a binary file",
+}
+
+
+@pytest.mark.parametrize("name", cli.command_names())
+def test_broken_input_gives_one_line_and_a_status(name, capsys, no_cupy):
+    Path("junk").write_bytes(bytes(range(256)) * 40)
+    Path("junk.csv").write_bytes(Path("junk").read_bytes())
+    Path("empty.prototxt").write_text("")
+    Path("folder").mkdir()
+    Path("folder/data_batch_1.bin").write_bytes(b"x" * 100)
+    before = sorted(map(str, Path().rglob("*")))
+    line, expected = BROKEN[name].split(" -> ")
+    try:
+        status = run(name, *line.split())
+    except SystemExit as ended:
+        status = ended.code
+    assert status in (1, 2)
+    out, err = capsys.readouterr()
+    lines = [line for line in (out + err).splitlines() if line.startswith(("error: ", f"pycaffe_lite {name}: "))]
+    assert len(lines) == 1
+    assert lines[0].startswith(expected)
+    assert "Traceback" not in err
+    assert sorted(map(str, Path().rglob("*"))) == before  # nothing half done is left
+
+
+def test_flags_of_a_script_are_its_own(monkeypatch):
+    seen = []
+    monkeypatch.setattr("pycaffe_lite.cli.run.main", lambda argv: seen.append(argv))
+    for words in (
+        "run s.py --traceback -x",
+        "run --traceback s.py --traceback",
+        "run -m m --traceback",
+        "--traceback run s.py",
+    ):
+        assert run(*words.split()) == 0
+    assert seen == [["s.py", "--traceback", "-x"], ["s.py", "--traceback"], ["-m", "m", "--traceback"], ["s.py"]]
+
+
 def test_traceback_shows_where_an_error_came_up(capsys):
     with pytest.raises(PrototxtError):
         run("train", "--solver", "gone.prototxt", "--traceback")

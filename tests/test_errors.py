@@ -16,7 +16,16 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 def test_there_are_kinds_of_errors():
-    names = {"CaffeError", "DataError", "DeviceError", "ModelFileError", "NetError", "PrototxtError", "SolverError"}
+    names = {
+        "CaffeError",
+        "DataError",
+        "DataMissing",
+        "DeviceError",
+        "ModelFileError",
+        "NetError",
+        "PrototxtError",
+        "SolverError",
+    }
     assert {kind.__name__ for kind in KINDS} == names
 
 

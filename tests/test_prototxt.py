@@ -1,9 +1,11 @@
 """Prototxt text: what C++ protobuf accepts gives the message that google's own parser gives; what it refuses ends in an
 error with the file, the line and the layer."""
 
+import contextlib
 import os
 import random
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -399,3 +401,32 @@ def test_hostile_text_takes_linear_time(start, unit):
     begin = time.perf_counter()
     error_of(start + unit * 100_000 + "@")
     assert time.perf_counter() - begin < 2  # anything worse than linear would take minutes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" * 500_000, "1e+" * 200_000, 'name: "' + "\\a" * 250_000, "#\n" * 250_000, " \n" * 250_000, "'\"" * 250_000],
+    ids=["digits", "exponents", "escapes", "comments", "lines", "quotes"],
+)
+def test_a_token_takes_no_memory_but_for_itself(text):
+    """The module `re` keeps a hundred bytes for each repetition of a group."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(PrototxtError):
+            prototxt.parse(text, NetParameter())
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(text)
+    finally:
+        tracemalloc.stop()
+
+
+def test_lines_are_counted_from_any_offset():
+    parser = prototxt._Parser("a\nb\n\nc", "")
+    assert [parser.line(offset) for offset in (5, 0, 2, 2, 4, 1)] == [4, 1, 2, 2, 3, 1]
+
+
+@pytest.mark.parametrize("field", ["type", "name", "bottom", "include { phase", "loss_weight", "convolution_param"])
+def test_a_byte_that_is_no_text_anywhere(field):
+    """protobuf's table of an enum's names does not even compare it."""
+    layer = "layer" if "phase" in field or field == "name" else "layers"
+    with pytest.raises(PrototxtError, match="0xed"):
+        prototxt.parse(f"{layer} {{ {field}: ".encode() + b"\xed }", NetParameter())

@@ -16,7 +16,8 @@ from pycaffe_lite.proto.caffe_pb2 import (
     V0LayerParameter,
     V1LayerParameter,
 )
-from pycaffe_lite.proto.upgrade import default_snapshot_prefix, net_needs_upgrade, upgrade_net, upgrade_solver
+from pycaffe_lite.proto.source import Source
+from pycaffe_lite.proto.upgrade import LostField, default_snapshot_prefix, net_needs_upgrade, upgrade_net, upgrade_solver
 
 KIT = os.environ.get("PYCAFFE_LITE_CONFORMANCE", "")
 FOLDER = Path(KIT) / "upgrade"
@@ -110,7 +111,7 @@ def test_v0_fields_without_a_place_are_named():
         'layers { top: "a" blobs_lr: 1 layer { name: "r" type: "relu" num_output: 3 new_num: 1 } }',
         'layer { name: "r" type: "ReLU" top: "a" }',
     )
-    assert [note for note in notes if "ignored" in note] == [
+    assert [note for note in notes if isinstance(note, LostField)] == [
         f'layer "r" (relu): the field "{name}" has no meaning here and is ignored'
         for name in ("blobs_lr", "num_output", "new_num")
     ]
@@ -121,27 +122,30 @@ def test_v0_fields_without_a_place_are_named():
     [
         (
             'layers { layer { name: "a" type: "conf" } }',
-            'old.prototxt: layer "a" (conf): there is no V0 layer type "conf" (did you mean "conv"?)',
+            'old.prototxt:1: layer "a" (conf): there is no V0 layer type "conf" (did you mean "conv"?)',
         ),
         (
             'input: "data" layers { layer { name: "a" type: "relu" } bottom: "dat" top: "y" }',
-            'old.prototxt: layer "a" (relu): bottom "dat" is not the top of any earlier layer (did you mean "data"?)',
+            'old.prototxt:1: layer "a" (relu): bottom "dat" is not the top of any earlier layer (did you mean "data"?)',
         ),
         (
             'input: "x" layers { layer { name: "p" type: "padding" } bottom: "x" top: "y" }'
-            'layers { layer { name: "r" type: "relu" } bottom: "y" top: "z" }',
-            'old.prototxt: layer "r" (relu): only a "conv" or "pool" with one bottom can follow layer "p" (padding)',
+            '\nlayers { layer { name: "r" type: "relu" } bottom: "y" top: "z" }',
+            'old.prototxt:2: layer "r" (relu): only a "conv" or "pool" with one bottom can follow layer "p" (padding)',
         ),
         (
             'input: "x" layers { layer { name: "p" type: "padding" } bottom: "x" top: "y" top: "z" }'
             'layers { layer { name: "c" type: "conv" } bottom: "y" top: "c" }',
-            'old.prototxt: layer "p" (padding): a padding layer has one bottom and one top',
+            'old.prototxt:1: layer "p" (padding): a padding layer has one bottom and one top',
         ),
         (
             'layers { layer { name: "a" type: "relu" } } layers { name: "b" type: RELU }',
-            'old.prototxt: layers "b" has no "layer", but other "layers" of this net have',
+            'old.prototxt:1: layer "b" (RELU): this "layers" has no "layer" inside, but others of this net have',
         ),
-        ('layers { name: "a" } layer { name: "b" }', 'old.prototxt: a net has either "layer" or the old "layers", not both'),
+        (
+            '\nlayers { name: "a" } layer { name: "b" }',
+            'old.prototxt:2: layer "a": a net has either "layer" or the old "layers", not both',
+        ),
         (
             'input: "a" input: "b" input_dim: [1, 1, 1, 1]',
             "old.prototxt: 2 inputs need an input_shape or four input_dim each, got 4 input_dim",
@@ -157,8 +161,10 @@ def test_v0_fields_without_a_place_are_named():
     ],
 )
 def test_net_that_cannot_be_upgraded(text, message):
+    net = NetParameter()
+    source = prototxt.parse(text, net, "old.prototxt")
     with pytest.raises(NetError) as caught:
-        upgrade_net(parsed(text), "old.prototxt")
+        upgrade_net(net, source)
     assert str(caught.value) == message
 
 
@@ -267,7 +273,7 @@ def test_solver_type(old, new):
 
 def test_solver_type_twice():
     with pytest.raises(SolverError) as caught:
-        upgrade_solver(parsed('type: "Adam" solver_type: ADAM', SolverParameter), "s.prototxt")
+        upgrade_solver(parsed('type: "Adam" solver_type: ADAM', SolverParameter), Source("s.prototxt"))
     assert str(caught.value) == 's.prototxt: a solver has either "type" or the old "solver_type", not both'
 
 

@@ -6,35 +6,25 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from ._flags import Flags, _truth
+from ._flags import Flags
 
 
 class ArgumentFlags(Flags):
-    """`Flags` between, before or behind arguments.
-
-    As in gflags a switch takes a value only behind "=", so that in `--gray images/` the folder is an argument, and
-    `--nogray` turns it off.
-    """
+    """`Flags` between, before or behind arguments."""
 
     def switch(self, name: str, **options: Any) -> None:
         """Adds a flag that is on or off (the default)."""
-        self.flag(name, type=_truth, nargs="?", const=True, default=False, metavar="BOOL", **options)
+        self.truth(name, default=False, **options)
 
     def parse(self, argv: Sequence[str]) -> Any:
         """Parses and obeys the flags of the log, as `Flags` does."""
-        switches = {action.dest for action in self._actions if action.type is _truth}
-        alone = {name.lstrip("-") for action in self._actions if action.nargs == 0 for name in action.option_strings}
+        alone = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
         flags: list[str] = []
         arguments: list[str] = []
-        words = iter(argv)
+        words = map(self._spelled, argv)
         for word in words:
-            name, equals, _ = word.lstrip("-").partition("=")
-            if not word.startswith("-") or not name:
+            if not word.startswith("-") or not word.strip("-"):
                 arguments.append(word)
-            elif name in switches and not equals:
-                flags.append(f"--{name}=true")
-            elif name.startswith("no") and name[2:] in switches:
-                flags.append(f"--{name[2:]}=false")
             else:
-                flags += [word, *([] if equals or name in alone else islice(words, 1))]
+                flags += [word, *([] if "=" in word or word in alone else islice(words, 1))]
         return super().parse([*flags, *arguments])

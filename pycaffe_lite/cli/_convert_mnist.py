@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterable
 
@@ -14,16 +13,17 @@ from ..data import mnist
 from ..data.database import BACKENDS, create_database
 from ..data.datum import encode_datum
 from ..errors import DataError
+from ._arguments import ArgumentFlags
 
 
-def parser(name: str, doc: str, backend: str) -> argparse.ArgumentParser:
+def parser(name: str, doc: str, backend: str) -> ArgumentFlags:
     """The arguments both converters take; `backend` is the default."""
-    result = argparse.ArgumentParser(prog=f"pycaffe_lite {name}", description=doc.splitlines()[0])
-    result.add_argument("image_file", help="idx file of images, plain or gzipped")
-    result.add_argument("label_file", help="idx file of their labels")
-    result.add_argument("db_path", help="folder to make; must not exist")
-    result.add_argument("--backend", "-backend", choices=BACKENDS, default=backend, help="default here: %(default)s")
-    return result
+    flags = ArgumentFlags(name, doc)
+    flags.add_argument("image_file", help="idx file of images, plain or gzipped")
+    flags.add_argument("label_file", help="idx file of their labels")
+    flags.add_argument("db_path", help="folder to make; must not exist")
+    flags.flag("backend", choices=BACKENDS, default=backend, help="default here: %(default)s")
+    return flags
 
 
 def read(image_file: str, label_file: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import h5py
 
 from ..data.database import open_database
 from ..data.transformer import Transformer
-from ..errors import CaffeError, DataError, ModelFileError, did_you_mean
+from ..errors import CaffeError, DataError, DataMissing, did_you_mean
 from ..layer import Blobs, Layer
 from ..layer_types import hdf5_data, image_data
 from ..proto.caffe_pb2 import LayerParameter
@@ -26,12 +26,6 @@ PARAMS = {
 }
 
 
-def is_absent(error: CaffeError) -> bool:
-    """Whether an error says that data are not here, or in use, which does not make the prototxt wrong."""
-    said = "there is no " in error.message or "in use by another process" in error.message
-    return isinstance(error, (DataError, ModelFileError)) and said
-
-
 def shapes(layer: Layer, bottom: Blobs, top: Blobs, findings: Findings, where: str) -> Sequence[Shape]:
     """The shapes of the tops of a data layer (one of `PARAMS`).
 
@@ -42,12 +36,18 @@ def shapes(layer: Layer, bottom: Blobs, top: Blobs, findings: Findings, where: s
     batch = getattr(param, PARAMS[param.type]).batch_size
     try:
         items = _from_data(layer, bottom, top)
-    except CaffeError as error:
-        if not is_absent(error):
-            raise
+    except DataMissing as error:
         findings.warning(f"{where}: {error}")
         items = _from_param(layer, len(top))
     return [None if item is None else (batch, *item) for item in items]
+
+
+def missing_matrix(param: LayerParameter) -> str:
+    """What to say of an InfogainLoss whose matrix is not there, which it would read when it is set up."""
+    source = param.infogain_loss_param.source
+    if param.type != "InfogainLoss" or len(param.bottom) > 2 or not source or os.path.exists(source):
+        return ""
+    return f'there is no source "{source}"; relative paths start at {os.getcwd()}'
 
 
 def records(param: LayerParameter) -> int | None:
@@ -103,7 +103,7 @@ def _is_sound(param: LayerParameter) -> bool:
 def _hdf5_shape(path: str, name: str) -> tuple[int, ...]:
     """The shape of a data set, of which nothing else is read."""
     if not os.path.isfile(path):
-        raise DataError(f'there is no HDF5 file "{path}"; relative paths start at {os.getcwd()}')
+        raise DataMissing(f'there is no HDF5 file "{path}"; relative paths start at {os.getcwd()}')
     try:
         with h5py.File(path, "r") as file:
             data = file.get(name)

@@ -144,6 +144,10 @@ class _Linter(Builder):
             self.findings.warning(f"{where}: {name} is not imported, what it computes is not checked")
             self._give_up(param)
             return
+        if missing := _lint_data.missing_matrix(param):
+            self.findings.warning(f"{where}: {missing}")
+            self._give_up(param)
+            return
         layer = layer_registry.create(_without_huge_data(param))
         node = Node(layer, param.name, where)
         self._connect_bottoms(node)
@@ -213,8 +217,9 @@ def _is_loss(param: LayerParameter) -> bool:
 
 
 def _is_result(param: LayerParameter) -> bool:
-    """Whether the tops of a layer are there to be looked at: losses, scores, and what only one phase or stage has."""
-    return _is_loss(param) or bool(param.include) or param.type in ("Accuracy", "ArgMax", "Python", "Split")
+    """Whether the tops of a layer are to be looked at: losses, of weight 0 too, scores, what one phase or stage has."""
+    chosen = bool(param.loss_weight or param.include)
+    return _is_loss(param) or chosen or param.type in ("Accuracy", "ArgMax", "Python", "Split")
 
 
 def _without_huge_data(param: LayerParameter) -> LayerParameter:

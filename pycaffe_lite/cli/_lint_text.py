@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ..errors import CaffeError, PrototxtError
+from ..errors import CaffeError, PrototxtError, one_line
 from ..proto import Source
 from ..proto.caffe_pb2 import NetParameter, SolverParameter
-from ..proto.prototxt import parse, read
+from ..proto.prototxt import parse, read, read_bytes, token_from
 
 MAX_ERRORS = 100  # of one file
+MAX_READ_AGAIN = 10_000_000  # characters in all, to find the errors behind the first
+KIND_SHOWS_IN = 1 << 20  # characters from the start: whether a file is a net or a solver
 
-_TOKEN = re.compile(
-    r"""\#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | [{}<>\n] | (?P<name>[A-Za-z_]\w*)(?=\s*[:{<])""", re.VERBOSE
-)
 _LINE = re.compile(r"(.+?):(\d+)(?:: |$)", re.DOTALL)
 _PLACE = re.compile(r"(.+?)(?::(\d+))?: ", re.DOTALL)
 
@@ -32,10 +30,10 @@ class Findings:
     warnings: dict[str, None] = field(default_factory=dict)
 
     def error(self, error: CaffeError | str) -> None:
-        self.errors.setdefault(str(error))
+        self.errors.setdefault(one_line(str(error)))
 
     def warning(self, message: CaffeError | str) -> None:
-        self.warnings.setdefault(str(message))
+        self.warnings.setdefault(one_line(str(message)))
 
     def lines(self) -> list[str]:
         """`error: ...` and `warning: ...`, by file and line."""
@@ -62,43 +60,45 @@ def read_text(path: str | os.PathLike) -> str:
     """The text of a prototxt file. Raises PrototxtError for one that cannot be read, or has no end."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise PrototxtError("expected a regular file", str(path))
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-    except (OSError, ValueError) as error:
-        raise PrototxtError(f"cannot read this file: {getattr(error, 'strerror', None) or error}", str(path)) from error
+    return read_bytes(path).decode("utf-8-sig", "surrogateescape")
 
 
-def top_level(text: str) -> list[Field] | None:
-    """The fields of the outermost message; None where braces do not match, so that nobody can tell."""
+def top_level(text: str) -> tuple[list[Field], bool]:
+    """The fields of the outermost message, and whether braces match: where they do not, nobody can tell what it is."""
     fields: list[Field] = []
-    depth, line = 0, 1
-    for match in _TOKEN.finditer(text):
-        token = match[0]
-        if token == "\n":
-            line += 1
-        elif token in "{<":
+    depth = before = end = 0
+    line, name, kind = 1, "", ""
+    while kind != "end":
+        kind, start, end = token_from(text, end)
+        token = text[start:end]
+        line += text.count("\n", before, start)
+        before = start
+        if token in ('"', "'"):  # it is not closed on its line
+            end = text.find("\n", start) % (len(text) + 1)  # go on behind the line, or at the end
+        if name and token in (":", "{", "<"):
+            fields.append(Field(name, line, line))
+        name = token if kind == "name" and depth == 0 else ""
+        if token in ("{", "<"):
             depth += 1
-        elif token in "}>":
+        elif token in ("}", ">"):
             depth -= 1
             if depth < 0:
-                return None
+                return fields, False
             if depth == 0 and fields:
                 fields[-1] = fields[-1]._replace(last=line)
-        elif match["name"] and depth == 0:
-            fields.append(Field(token, line, line))
-    return fields if depth == 0 else None
+    return fields, depth == 0
 
 
 def is_solver(text: str) -> bool:
     """Whether more of the outermost names are those of a solver than those of a net."""
-    names = [one.name for one in top_level(text) or []]
+    names = [one.name for one in top_level(text[:KIND_SHOWS_IN])[0]]
     net, solver = (sum(name in kind.DESCRIPTOR.fields_by_name for name in names) for kind in (NetParameter, SolverParameter))
     return solver > net
 
 
 def line_of(text: str, name: str) -> int:
     """The line of a field of the outermost message, 0 if it is not there."""
-    return next((one.first for one in top_level(text) or [] if one.name == name), 0)
+    return next((one.first for one in top_level(text)[0] if one.name == name), 0)
 
 
 def parse_file(path: str, message: M, findings: Findings) -> Source | None:
@@ -114,7 +114,7 @@ def parse_file(path: str, message: M, findings: Findings) -> Source | None:
         if not os.path.isfile(path) or place is None:
             return None
         text = _without(read_text(path), int(place[2]))
-    for _ in range(MAX_ERRORS):
+    for _ in range(min(MAX_ERRORS, MAX_READ_AGAIN // (len(text or "") + 1))):
         if text is None:
             break
         try:
@@ -129,8 +129,8 @@ def parse_file(path: str, message: M, findings: Findings) -> Source | None:
 
 def _without(text: str, line: int) -> str | None:
     """The text with the outermost field that `line` belongs to left blank, or None where that changes nothing."""
-    fields = top_level(text)
-    if fields is None:
+    fields, balanced = top_level(text)
+    if not balanced:
         return None
     first, last = next(((one.first, one.last) for one in fields if one.first <= line <= one.last), (line, line))
     lines = text.split("\n")

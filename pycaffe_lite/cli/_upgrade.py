@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import glog
+from ..proto.upgrade import LostField
 from ._arguments import ArgumentFlags
 
 
@@ -19,9 +20,9 @@ def report(path: str, notes: list[str]) -> int:
     """Logs what was upgraded, and returns the exit status: 1 where a field got lost, as in Caffe."""
     if not notes:
         glog.info(f"File already in latest proto format: {path}")
-    lost = [note for note in notes if note.endswith("has no meaning here and is ignored")]
+    lost = [note for note in notes if isinstance(note, LostField)]
     for note in notes:
-        (glog.warning if note in lost else glog.info)(f"{path}: {note}")
+        (glog.warning if isinstance(note, LostField) else glog.info)(f"{path}: {note}")
     if lost:
         glog.error(f"{path}: {len(lost)} fields have no place in the new format, see above")
     return 1 if lost else 0

@@ -13,7 +13,9 @@ test that does not cover its data. The exit status is 1 if there are errors.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +24,7 @@ from ..blob import shape_text
 from ..errors import CaffeError
 from ..proto import Source
 from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, Phase, SolverParameter
-from ..proto.upgrade import upgrade_net, upgrade_solver
+from ..proto.upgrade import default_snapshot_prefix, upgrade_net, upgrade_solver
 from ..solver import policies
 from . import _lint_data
 from ._lint_net import Checked, Row, check_net, lacks_sources
@@ -82,12 +84,11 @@ def check(
         tables = _check_solver(file, text, findings)
     elif (read := _read_net(file, findings)) is not None:
         net, source = read
+        if not net.ListFields():
+            findings.warning(f"{file}: there is nothing in it")
         net.state.level = net.state.level or level
         net.state.stage.extend(stages or [])
-        tables = {
-            f"{file}, {Phase.Name(phase)}": _check_in_phase(net, source, phase, findings).rows
-            for phase in _phases_of(net, source, phases or PHASES["ALL"], findings)
-        }
+        tables = _check_net(net, source, phases or PHASES["ALL"], findings)
     return findings, tables
 
 
@@ -100,11 +101,20 @@ def _read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | No
     if source is None:
         return None
     try:
-        upgrade_net(net, source.name)
+        upgrade_net(net, source)
     except CaffeError as error:
         findings.error(error)
         return None
     return net, source
+
+
+def _check_net(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> dict[str, list[Row]]:
+    """Checks a net in the phases that it is made for."""
+    tables = {}
+    for phase in _phases_of(net, source, phases, findings):
+        net.state.phase = phase
+        tables[_title(net, source)] = _check_in_state(net, source, findings).rows
+    return tables
 
 
 def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> list[Phase]:
@@ -118,10 +128,7 @@ def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings:
     return made_for
 
 
-def _check_in_phase(given: NetParameter, source: Source, phase: Phase, findings: Findings) -> Checked:
-    net = NetParameter()
-    net.CopyFrom(given)
-    net.state.phase = phase
+def _check_in_state(net: NetParameter, source: Source, findings: Findings) -> Checked:
     try:
         return check_net(net, source, findings)
     except CaffeError as error:
@@ -129,30 +136,38 @@ def _check_in_phase(given: NetParameter, source: Source, phase: Phase, findings:
         return Checked([], [])
 
 
+def _title(net: NetParameter, source: Source) -> str:
+    return f"{source.where()}, {Phase.Name(net.state.phase)}"
+
+
 # ---- solvers ------------------------------------------------------------------------------------------------------
 
 
 def _check_solver(path: str, text: str, findings: Findings) -> dict[str, list[Row]]:
-    given = SolverParameter()
-    if parse_file(path, given, findings) is None:
+    param = SolverParameter()
+    source = parse_file(path, param, findings)
+    if source is None:
         return {}
     try:
-        upgrade_solver(given, path)
+        upgrade_solver(param, source)
     except CaffeError as error:
-        findings.error(error)
+        _report_of_solver(error, path, text, findings)
         return {}
-    _warn_of_solver(given, path, text, findings)
-    readable = [_read_net(net, findings) is not None for net in _net_files(given)]
-    nets = _nets_of(given, path, text, findings) if all(readable) else []
+    _warn_of_solver(param, path, text, findings)
+    param.snapshot_prefix = default_snapshot_prefix(param, path)
+    read = [_read_net(net, findings) for net in _net_files(param)]
     tables: dict[str, list[Row]] = {}
-    tests = 0
-    for net, source in nets:
-        checked = _check_in_phase(net, source, net.state.phase, findings)
-        tables[f"{source.where()}, {Phase.Name(net.state.phase)}"] = checked.rows
-        if net.state.phase == TEST:
-            if tests < len(given.test_iter):
-                _warn_of_coverage(checked, source, given.test_iter[tests], findings)
-            tests += 1
+    if None in read:  # no solver can be made: what can be read is checked for itself
+        for net, net_source in filter(None, read):
+            tables |= _check_net(net, net_source, PHASES["ALL"], findings)
+        return tables
+    test_iter = iter(param.test_iter)
+    for net, net_source in _nets_of(param, source, text, findings):
+        checked = _check_in_state(net, net_source, findings)
+        tables[_title(net, net_source)] = checked.rows
+        iterations = next(test_iter, None) if net.state.phase == TEST else None
+        if iterations is not None:
+            _warn_of_coverage(checked, net_source, iterations, findings)
     return tables
 
 
@@ -161,16 +176,18 @@ def _net_files(param: SolverParameter) -> list[str]:
     return list(dict.fromkeys([*single, *param.test_net]))
 
 
-def _nets_of(given: SolverParameter, path: str, text: str, findings: Findings) -> list[tuple[NetParameter, Source]]:
+def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findings) -> list[tuple[NetParameter, Source]]:
     """The nets that the solver would make, with their states. It is made again for each error of its own."""
     param = SolverParameter()
     param.CopyFrom(given)
     param.ClearField("random_seed")
     param.ClearField("weights")
+    if param.snapshot_after_train and not param.snapshot:
+        param.snapshot = 1  # so that the folder is looked at now
     nets: list[tuple[NetParameter, Source]] = []
 
-    def note(net: NetParameter, source: Source) -> SimpleNamespace:
-        nets.append((net, source))
+    def note(net: NetParameter, net_source: Source) -> SimpleNamespace:
+        nets.append((net, net_source if net_source.name else source))  # without a name it stands in the solver's file
         return SimpleNamespace(learnable=[], debug_info=False)
 
     for _ in range(len(REMEDIES) + 1):
@@ -179,7 +196,7 @@ def _nets_of(given: SolverParameter, path: str, text: str, findings: Findings) -
             solver.create(param, make_net=note)
             break
         except CaffeError as error:
-            if not _remedy(param, error, path, text, findings):
+            if not _remedy(param, error, source.where(), text, findings):
                 break
     return nets
 
@@ -189,14 +206,21 @@ def _remedy(param: SolverParameter, error: CaffeError, path: str, text: str, fin
     found = [remedy for start, remedy in REMEDIES.items() if error.message.startswith(start)]
     if "takes no momentum" in error.message:
         found = [("momentum", 0.0)]
-    line = line_of(text, found[0][0]) if found else 0
-    if not error.where:
-        error.where = f"{path}:{line}" if line else path
-    findings.error(error)
+    _report_of_solver(error, path, text, findings, *(name for name, _ in found))
     if not found or getattr(param, found[0][0]) == found[0][1]:
         return False
     setattr(param, *found[0])
     return True
+
+
+def _report_of_solver(error: CaffeError, path: str, text: str, findings: Findings, *names: str) -> None:
+    """Reports an error with the line of one of these fields, or else of the first field in its text."""
+    if error.where in ("", path):
+        words = [*names, *re.findall(r"\w+", error.message.replace("snapshots ", "snapshot_prefix "))]
+        fields = [word for word in words if word in SolverParameter.DESCRIPTOR.fields_by_name]
+        line = next(filter(None, (line_of(text, name) for name in fields)), 0)
+        error.where = f"{path}:{line}" if line else path
+    findings.error(error)
 
 
 def _warn_of_solver(param: SolverParameter, path: str, text: str, findings: Findings) -> None:
@@ -206,6 +230,8 @@ def _warn_of_solver(param: SolverParameter, path: str, text: str, findings: Find
 
     if not param.base_lr:
         warn("base_lr", "base_lr is zero: nothing will be learned")
+    elif not 0 < param.base_lr < math.inf:
+        warn("base_lr", f"base_lr is {param.base_lr:g}, and not a positive number")
     elif _ends_at_zero(param):
         warn("gamma", f'the learning rate becomes zero (lr_policy "{param.lr_policy}", gamma {param.gamma:g})')
     if param.max_iter <= 0:

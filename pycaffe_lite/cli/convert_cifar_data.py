@@ -62,7 +62,9 @@ def _write(writer: Writer, files: list[str], count: int) -> None:
 
 
 def _records(files: list[str]) -> Iterator[tuple[np.ndarray, int]]:
-    for path in files:
+    for number, path in enumerate(files, 1):
+        if len(files) > 1:
+            glog.info(f"Training Batch {number}")
         with open(path, "rb") as file:
             while record := file.read(RECORD_BYTES):
                 if record[0] > 9 or len(record) < RECORD_BYTES:

@@ -38,6 +38,8 @@ def main(argv: list[str]) -> int:
         glog.info("Shuffling data")
         rng.stream().shuffle(order)
     glog.info(f"A total of {len(paths)} images.")
+    if values.encode_type and not values.encoded:
+        glog.info("encode_type specified, assuming encoded=true.")
     converter, failed = _Converter(values), 0
     with create_database(values.DB_NAME, values.backend) as writer:
         for i, item in enumerate(tqdm(order, unit="image", disable=None)):
@@ -131,8 +133,6 @@ def _parse(argv: list[str]) -> Any:
     if values.encode_type and values.encode_type.lower() not in _FORMATS:
         known = did_you_mean(values.encode_type, _FORMATS)
         raise DataError(f'no --encode_type "{values.encode_type}"{known}; there are {", ".join(_FORMATS)}')
-    if values.encode_type and not values.encoded:
-        glog.info("encode_type specified, assuming encoded=true.")
     height, width = values.resize_height, values.resize_width
     if min(height, width) < 0 or bool(height) != bool(width):
         raise DataError(f"expected both of --resize_height and --resize_width, or none, received {height} and {width}")

@@ -9,7 +9,7 @@ from . import _convert_mnist
 
 
 def main(argv: list[str]) -> int:
-    args = _convert_mnist.parser("convert_mnist_data", __doc__, "lmdb").parse_args(argv)
+    args = _convert_mnist.parser("convert_mnist_data", __doc__, "lmdb").parse(argv)
     images, labels = _convert_mnist.read(args.image_file, args.label_file)
     records = zip(images[:, None], labels.tolist(), strict=True)
     _convert_mnist.write(args.db_path, args.backend, len(images), records)

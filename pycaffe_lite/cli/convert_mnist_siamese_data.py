@@ -16,9 +16,9 @@ from . import _convert_mnist
 def main(argv: list[str]) -> int:
     backend = default_backend()
     parser = _convert_mnist.parser("convert_mnist_siamese_data", __doc__, backend)
-    parser.add_argument("--seed", "-seed", type=int, default=1, help="of the random pairs (default: %(default)s)")
-    parser.add_argument("--count", "-count", type=int, help="number of pairs (default: as many as images)")
-    args = parser.parse_args(argv)
+    parser.flag("seed", type=int, default=1, help="of the random pairs (default: %(default)s)")
+    parser.flag("count", type=int, help="number of pairs (default: as many as images)")
+    args = parser.parse(argv)
     if args.seed < 0 or (args.count is not None and args.count < 1):
         parser.error("--seed must not be negative, and --count must be 1 or more")
     if args.backend == backend != "leveldb":

@@ -42,6 +42,8 @@ def main(argv: list[str]) -> int:
 
     log = Path(args.logfile_path)
     tables = parse_log(log.read_text("utf-8", "replace"))
+    if not any(tables.values()):
+        raise DataError(f"{log}: has no outputs of a net; is it the log of a training that displays or tests?")
     for kind, rows in tables.items():
         path = Path(args.output_dir) / f"{log.name}.{kind}"
         if rows:

@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
     if values.iterations < 1:
         raise NetError(f"--iterations is at least 1, received {values.iterations}")
     refuse_gpu(values)
+    glog.info("Use CPU.")
     allow = not values.no_python_layers
     net = Net(values.model, TEST, level=values.level, stages=stages(values), allow_python_layers=allow)
     try:

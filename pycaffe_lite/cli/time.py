@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     if values.iterations < 1:
         raise NetError(f"--iterations is at least 1, received {values.iterations}")
     refuse_gpu(values)
+    glog.info("Use CPU.")
     phase = caffe_pb2.Phase.Value(values.phase)
     net = Net(
         values.model,

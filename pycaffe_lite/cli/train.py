@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
     if values.weights:
         param.weights.append(values.weights)
     with _log_and_bar(values, param) as attach:
+        glog.info("Use CPU.")
         solver = make_solver(param, source.where(), allow_python_layers=not values.no_python_layers)
         try:
             solver.on_nan, solver.keep_snapshots = values.on_nan, values.keep_snapshots

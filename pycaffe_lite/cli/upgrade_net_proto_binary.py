@@ -12,6 +12,7 @@ from .. import glog
 from ..errors import ModelFileError
 from ..proto.caffe_pb2 import NetParameter
 from ..proto.model_file import read_message, write_message
+from ..proto.source import Source
 from ..proto.upgrade import upgrade_net
 from . import _upgrade
 
@@ -20,8 +21,8 @@ def main(argv: list[str]) -> int:
     source, target = _upgrade.paths("upgrade_net_proto_binary", __doc__, argv)
     try:
         net = NetParameter.FromString(read_message(source, "NetParameter").SerializeToString())
-        notes = upgrade_net(net, source)
-    except (DecodeError, UnicodeError) as error:  # of weights, and of names
+        notes = upgrade_net(net, Source(source))
+    except (DecodeError, UnicodeError, TypeError) as error:  # of weights, and of names: those come as bytes
         raise ModelFileError(f"the model is damaged, or has names that are not UTF-8 ({error})", source) from error
     status = _upgrade.report(source, notes)
     write_message(target, net)

@@ -17,8 +17,7 @@ from . import _upgrade
 def main(argv: list[str]) -> int:
     source, target = _upgrade.paths("upgrade_net_proto_text", __doc__, argv)
     net = NetParameter()
-    prototxt.read(source, net)
-    status = _upgrade.report(source, upgrade_net(net, source))
+    status = _upgrade.report(source, upgrade_net(net, prototxt.read(source, net)))
     with atomic_write(target) as temporary:
         temporary.write_text(prototxt.to_text(net), "utf-8")
     glog.info(f"Wrote upgraded NetParameter text proto to {target}")

@@ -16,8 +16,7 @@ from . import _upgrade
 def main(argv: list[str]) -> int:
     source, target = _upgrade.paths("upgrade_solver_proto_text", __doc__, argv)
     solver = SolverParameter()
-    prototxt.read(source, solver)
-    status = _upgrade.report(source, upgrade_solver(solver, source))
+    status = _upgrade.report(source, upgrade_solver(solver, prototxt.read(source, solver)))
     with atomic_write(target) as temporary:
         temporary.write_text(prototxt.to_text(solver), "utf-8")
     glog.info(f"Wrote upgraded SolverParameter text proto to {target}")

@@ -6,7 +6,8 @@ import os
 
 from .. import glog
 from .caffe_pb2 import NetParameter, SolverParameter
-from .prototxt import Source, read
+from .prototxt import read
+from .source import Source
 from .upgrade import upgrade_net, upgrade_solver
 
 
@@ -17,7 +18,7 @@ def read_net(path: str | os.PathLike) -> tuple[NetParameter, Source]:
     """
     net = NetParameter()
     source = read(path, net)
-    _log(source, upgrade_net(net, source.name))
+    _log(source, upgrade_net(net, source))
     return net, source
 
 
@@ -28,7 +29,7 @@ def read_solver(path: str | os.PathLike) -> tuple[SolverParameter, Source]:
     """
     solver = SolverParameter()
     source = read(path, solver)
-    _log(source, upgrade_solver(solver, source.name))
+    _log(source, upgrade_solver(solver, source))
     return solver, source
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NoReturn, cast
 
@@ -21,18 +20,22 @@ from google.protobuf.message import Message
 
 from ..errors import PrototxtError, did_you_mean
 from .caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V0LayerParameter, V1LayerParameter
+from .source import Source, label, named_part
 from .upgrade import V1_TYPES
 
 MAX_DEPTH = 100  # messages inside messages: the default of C++ protobuf
+MAX_MIB = 256  # of a file: text is not larger, and a device has no end
 _SHOWN = 60  # characters of a token in an error message
 
-# Some alternative always matches, so blanks and comments are never gone over twice and reading takes linear time. A `number`
-# is any run that begins like one; `other` is a brace, a separator, or the beginning of an error.
+# Some alternative always matches, so that reading takes linear time. Nothing is repeated without end but single characters:
+# for each repetition of a group `re` keeps a hundred bytes. A `number` is any run that begins like one, with more exponents
+# than a number has; of a `string` this finds the quote; `other` is a brace, a separator, or the beginning of an error.
 _TOKEN = re.compile(
-    r"""[ \t\n\v\f\r]* (?: \#[^\n]* [ \t\n\v\f\r]* )*
+    r"""[ \t\n\v\f\r]*
     (?: (?P<name> [A-Za-z_][A-Za-z0-9_]* )
-      | (?P<number> \.?[0-9] (?: [eE][+-] | [A-Za-z0-9_.] )* )
-      | (?P<string> "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' )
+      | (?P<number> \.?[0-9] [A-Za-z0-9_.]* (?: (?<=[eE])[+-] [A-Za-z0-9_.]* ){0,2} )
+      | (?P<string> ["'] )
+      | (?P<comment> \#[^\n]* )
       | (?P<end> \Z )
       | (?P<other> [\s\S] )
     )""",
@@ -70,38 +73,6 @@ _RANGES: dict[int, tuple[int, int]] = {
 }
 
 
-MAX_MIB = 256  # of a file: text is not larger, and a device has no end
-
-
-@dataclass
-class Source:
-    """Where a message came from. `name`: the file, as the user wrote it, or empty where there is none."""
-
-    name: str = ""
-    _layers: dict[str, list[tuple[tuple, int]]] = field(default_factory=dict)
-
-    def where(self, layer: Any = None) -> str:
-        """`net.prototxt:41: layer "ip2" (InnerProduct)`: the place of a layer, for an error; without a layer, the file.
-
-        `layer` is a LayerParameter of the net. The line is that of the `layer` keyword. Where a name occurs more than once
-        (in TRAIN and in TEST), the layer with the same tops and rules is meant, else the first.
-        """
-        if layer is None or not self.name:
-            return self.name if layer is None else _label(layer)
-        lines = self._layers.get(_named_part(layer).name, [])
-        same = [line for mark, line in lines if mark == _mark(layer)]
-        line = next((f":{line}" for line in same or [line for _, line in lines]), "")
-        return f"{self.name}{line}: {_label(layer)}"
-
-    def _add(self, layer: LayerParameter | V1LayerParameter, line: int) -> None:
-        self._layers.setdefault(_named_part(layer).name, []).append((_mark(layer), line))
-
-
-def _mark(layer: Any) -> tuple:
-    """What tells layers of one name apart."""
-    return tuple(layer.top), tuple(rule.SerializeToString() for rule in (*layer.include, *layer.exclude))
-
-
 def parse(text: str | bytes, message: Message, name: str = "") -> Source:
     """Reads prototxt text into an empty message. `name` is the file name for errors.
 
@@ -118,6 +89,11 @@ def parse(text: str | bytes, message: Message, name: str = "") -> Source:
 
 def read(path: str | os.PathLike, message: Message) -> Source:
     """Reads a prototxt file into an empty message. Raises PrototxtError, also for a file that cannot be read."""
+    return parse(read_bytes(path), message, str(path))
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """What is in a prototxt file. Raises PrototxtError for one that cannot be read or has no end."""
     try:
         with open(path, "rb") as file:
             pieces = iter(lambda: file.read(1 << 20), b"")
@@ -125,8 +101,8 @@ def read(path: str | os.PathLike, message: Message) -> Source:
     except (OSError, ValueError) as error:
         raise PrototxtError(f"cannot read this file: {getattr(error, 'strerror', None) or error}", str(path)) from error
     if len(data) > MAX_MIB << 20:
-        raise PrototxtError(f"expected text of at most {MAX_MIB} MiB", os.fspath(path))
-    return parse(data, message, str(path))
+        raise PrototxtError(f"expected text of at most {MAX_MIB} MiB", str(path))
+    return data
 
 
 def to_text(message: Message) -> str:
@@ -163,13 +139,39 @@ def _fields(descriptor: Descriptor) -> dict[str, _Field]:
     }
 
 
+def token_from(text: str, at: int) -> tuple[str, int, int]:
+    """The next token from an offset on: its kind (see `_TOKEN`, but for comments), where it starts, and where it ends."""
+    while True:
+        match = cast("re.Match[str]", _TOKEN.match(text, at))
+        kind = cast(str, match.lastgroup)
+        start, at = match.span(kind)
+        if kind == "string":
+            end = _end_of_string(text, start)
+            return ("string", start, end) if end else ("other", start, at)
+        if kind != "comment":
+            return kind, start, at
+
+
+def _end_of_string(text: str, start: int) -> int:
+    """Where the string ends whose quote is at `start`, or 0 if its line has no second quote without a backslash."""
+    before = start
+    while (end := text.find(text[start], before + 1)) >= 0 and text.find("\n", before, end) < 0:
+        backslashes = 0
+        while text[end - 1 - backslashes] == "\\":
+            backslashes += 1
+        if backslashes % 2 == 0:
+            return end + 1
+        before = end
+    return 0
+
+
 class _Parser:
     """Recursive descent with one token ahead, which `kind`, `token`, `start` and `end` describe."""
 
     def __init__(self, text: str, name: str):
         self.text = text
         self.source = Source(name)
-        self.newlines = [match.start() for match in re.finditer("\n", text)]
+        self.counted = 0, 1  # an offset and its line
         self.open: list[tuple[Message, int]] = []  # the messages around the token, each with the offset of its brace
         self.token, self.end = "", 0
         self.advance()
@@ -182,14 +184,15 @@ class _Parser:
     def advance(self) -> str:
         """Steps over the token and returns it."""
         last = self.token
-        match = cast("re.Match[str]", _TOKEN.match(self.text, self.end))
-        self.kind = cast(str, match.lastgroup)
-        self.token = match[self.kind]
-        self.start, self.end = match.span(self.kind)
+        self.kind, self.start, self.end = token_from(self.text, self.end)
+        self.token = self.text[self.start : self.end]
         return last
 
     def line(self, offset: int) -> int:
-        return bisect_left(self.newlines, offset) + 1
+        """The line of an offset, counted on from the one that was asked for before."""
+        before, line = self.counted if self.counted[0] <= offset else (0, 1)
+        self.counted = offset, line + self.text.count("\n", before, offset)
+        return self.counted[1]
 
     # Messages and fields
 
@@ -259,7 +262,7 @@ class _Parser:
         self.open.pop()
         self.advance()
         if isinstance(child, (LayerParameter, V1LayerParameter)):
-            self.source._add(child, self.line(start))
+            self.source.add(child, self.line(start))
 
     # Scalars
 
@@ -301,7 +304,7 @@ class _Parser:
         return value == 1
 
     def enum(self, item: _Field, enum_type: EnumDescriptor) -> int:
-        if self.token in enum_type.values_by_name:
+        if self.kind == "name" and self.token in enum_type.values_by_name:
             return enum_type.values_by_name[self.advance()].number
         sign = self.sign()
         value = _to_integer(sign, self.token)
@@ -348,9 +351,9 @@ class _Parser:
     def fail(self, message: str, offset: int | None = None) -> NoReturn:
         line = self.line(self.start if offset is None else offset)
         place = f"{self.source.name}:{line}" if self.source.name else f"line {line}"
-        layers = [_named_part(item) for item, _ in self.open if isinstance(item, _LAYERS)]
+        layers = [named_part(item) for item, _ in self.open if isinstance(item, _LAYERS)]
         if layers and layers[-1].name:
-            place += f": {_label(layers[-1])}"
+            place += f": {label(layers[-1])}"
         raise PrototxtError(message, place)
 
     def fail_at_token(self, expected: str, sign: str = "", hint: str = "") -> NoReturn:
@@ -439,16 +442,3 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 
 
 _LAYERS = (LayerParameter, V1LayerParameter, V0LayerParameter)
-
-
-def _named_part(layer: Any) -> Any:
-    """The message with the layer's name and type: in the V0 format that is a message inside the one with the tops."""
-    return layer.layer if isinstance(layer, V1LayerParameter) and layer.HasField("layer") else layer
-
-
-def _label(layer: Any) -> str:
-    layer = _named_part(layer)
-    kind = layer.type
-    if isinstance(layer, V1LayerParameter):
-        kind = V1LayerParameter.LayerType.Name(layer.type) if layer.HasField("type") else ""
-    return f'layer "{layer.name}" ({kind})' if kind else f'layer "{layer.name}"'

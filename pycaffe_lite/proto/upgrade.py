@@ -15,6 +15,12 @@ from google.protobuf.message import Message
 
 from ..errors import NetError, SolverError, did_you_mean
 from .caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V1LayerParameter
+from .source import Source, label
+
+
+class LostField(str):
+    """A note on a field that the new format has no place for (Caffe drops those, too)."""
+
 
 # V0 type -> V1 type, and the V1 message that takes the fields of this type.
 _V0_TYPES: dict[str, tuple[str, str]] = {
@@ -149,40 +155,42 @@ def net_needs_upgrade(net: NetParameter) -> bool:
     return bool(net.layers or net.input or any(_has_old_batch_norm(layer) for layer in net.layer))
 
 
-def upgrade_net(net: NetParameter, where: str = "") -> list[str]:
+def upgrade_net(net: NetParameter, source: Source | None = None) -> list[str]:
     """Brings a net into the present format, in place.
 
-    Returns a sentence for each kind of upgrade, and for each field that the new format has no place for (Caffe drops those,
-    too). Raises NetError where the net makes no sense in its own format; `where` is the file name for the error.
+    Returns a sentence for each kind of upgrade, and a `LostField` for each field that got lost. Raises NetError where the
+    net makes no sense in its own format; `source` knows the places for the errors.
     """
+    source = source or Source()
     notes: list[str] = []
     if net.layers and net.layer:
-        raise NetError('a net has either "layer" or the old "layers", not both', where)
+        raise NetError('a net has either "layer" or the old "layers", not both', source.where(net.layers[0]))
     if any(layer.HasField("layer") for layer in net.layers):
-        notes += _upgrade_v0(net, where)
+        notes += _upgrade_v0(net, source)
     if net.layers:
         notes += _upgrade_data(net)
         notes += _upgrade_v1(net)
     if net.input:
-        notes += _upgrade_input(net, where)
+        notes += _upgrade_input(net, source)
     notes += _upgrade_batch_norm(net)
     return notes
 
 
-def upgrade_solver(solver: SolverParameter, where: str = "") -> list[str]:
+def upgrade_solver(solver: SolverParameter, source: Source | None = None) -> list[str]:
     """Brings a solver and the nets inside it into the present format, in place; returns a sentence for each upgrade.
 
     Raises SolverError if the old `solver_type` and `type` are both given, NetError as `upgrade_net` does.
     """
+    source = source or Source()
     notes: list[str] = []
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
-            raise SolverError('a solver has either "type" or the old "solver_type", not both', where)
+            raise SolverError('a solver has either "type" or the old "solver_type", not both', source.where())
         solver.type = _SOLVER_TYPES[SolverParameter.SolverType.Name(solver.solver_type)]
         solver.ClearField("solver_type")
         notes.append(f'the old "solver_type" is now type: "{solver.type}"')
     for net in _inner_nets(solver):
-        notes += upgrade_net(net, where)
+        notes += upgrade_net(net, source)
     return notes
 
 
@@ -218,65 +226,58 @@ def _put(message: Message, name: str, value: Any) -> None:
 # V0
 
 
-def _upgrade_v0(net: NetParameter, where: str) -> list[str]:
+def _upgrade_v0(net: NetParameter, source: Source) -> list[str]:
     for connection in net.layers:
         if not connection.HasField("layer"):
-            raise NetError(f'layers "{connection.name}" has no "layer", but other "layers" of this net have', where)
+            raise NetError('this "layers" has no "layer" inside, but others of this net have', source.where(connection))
     notes = ['the old "layers" with a "layer" inside were upgraded']
-    notes += _fold_padding(net, where)
+    notes += _fold_padding(net, source)
     upgraded = []
     for connection in net.layers:
-        layer, dropped = _upgrade_v0_layer(connection, where)
+        layer, dropped = _upgrade_v0_layer(connection, source)
         upgraded.append(layer)
-        notes += [f'{_v0_label(connection)}: the field "{name}" has no meaning here and is ignored' for name in dropped]
+        of = label(connection)
+        notes += [LostField(f'{of}: the field "{name}" has no meaning here and is ignored') for name in dropped]
     del net.layers[:]
     net.layers.extend(upgraded)
     return notes
 
 
-def _v0_label(connection: V1LayerParameter) -> str:
-    return f'layer "{connection.layer.name}" ({connection.layer.type})'
-
-
-def _v0_place(connection: V1LayerParameter, where: str) -> str:
-    return f"{where}: {_v0_label(connection)}" if where else _v0_label(connection)
-
-
-def _fold_padding(net: NetParameter, where: str) -> list[str]:
+def _fold_padding(net: NetParameter, source: Source) -> list[str]:
     """Removes the padding layers; the convolution or pooling behind each one pads for itself."""
-    source: dict[str, V1LayerParameter | None] = dict.fromkeys(net.input)
+    producers: dict[str, V1LayerParameter | None] = dict.fromkeys(net.input)
     kept, notes = [], []
     for connection in net.layers:
         layer = V1LayerParameter()
         layer.CopyFrom(connection)
         for i, bottom in enumerate(connection.bottom):
-            if bottom not in source:
-                message = f'bottom "{bottom}" is not the top of any earlier layer{did_you_mean(bottom, source)}'
-                raise NetError(message, _v0_place(connection, where))
-            padding = source[bottom]
+            if bottom not in producers:
+                message = f'bottom "{bottom}" is not the top of any earlier layer{did_you_mean(bottom, producers)}'
+                raise NetError(message, source.where(connection))
+            padding = producers[bottom]
             if padding is not None and padding.layer.type == "padding":
-                _check_padding(padding, connection, where)
+                _check_padding(padding, connection, source)
                 layer.layer.pad = padding.layer.pad
                 layer.bottom[i] = padding.bottom[0]
         if layer.layer.type == "padding":
-            notes.append(f"{_v0_label(layer)}: its padding went into the layer behind it")
+            notes.append(f"{label(layer)}: its padding went into the layer behind it")
         else:
             kept.append(layer)
-        source.update(dict.fromkeys(connection.top, connection))
+        producers.update(dict.fromkeys(connection.top, connection))
     del net.layers[:]
     net.layers.extend(kept)
     return notes
 
 
-def _check_padding(padding: V1LayerParameter, user: V1LayerParameter, where: str) -> None:
+def _check_padding(padding: V1LayerParameter, user: V1LayerParameter, source: Source) -> None:
     if user.layer.type not in ("conv", "pool") or len(user.bottom) != 1:
-        message = f'only a "conv" or "pool" with one bottom can follow {_v0_label(padding)}'
-        raise NetError(message, _v0_place(user, where))
+        message = f'only a "conv" or "pool" with one bottom can follow {label(padding)}'
+        raise NetError(message, source.where(user))
     if len(padding.bottom) != 1 or len(padding.top) != 1:
-        raise NetError("a padding layer has one bottom and one top", _v0_place(padding, where))
+        raise NetError("a padding layer has one bottom and one top", source.where(padding))
 
 
-def _upgrade_v0_layer(connection: V1LayerParameter, where: str) -> tuple[V1LayerParameter, list[str]]:
+def _upgrade_v0_layer(connection: V1LayerParameter, source: Source) -> tuple[V1LayerParameter, list[str]]:
     """The V1 layer, and the names of the fields that it has no place for."""
     old = connection.layer
     layer = V1LayerParameter(bottom=connection.bottom, top=connection.top)
@@ -285,7 +286,7 @@ def _upgrade_v0_layer(connection: V1LayerParameter, where: str) -> tuple[V1Layer
         layer.type = V1LayerParameter.LayerType.Value(type_name)  # type: ignore[assignment]
     elif old.HasField("type"):
         message = f'there is no V0 layer type "{old.type}"{did_you_mean(old.type, _V0_TYPES)}'
-        raise NetError(message, _v0_place(connection, where))
+        raise NetError(message, source.where(connection))
     dropped = [field.name for field, _ in connection.ListFields() if field.name not in ("layer", "bottom", "top")]
     for field, value in old.ListFields():
         name = field.name
@@ -346,7 +347,7 @@ def _set_params(layer: LayerParameter, name: str, values: list) -> None:
 # Fields of the net that became layers, and layers whose parameters changed
 
 
-def _upgrade_input(net: NetParameter, where: str) -> list[str]:
+def _upgrade_input(net: NetParameter, source: Source) -> list[str]:
     """Turns input, input_shape and input_dim (four for each input) into one Input layer in front.
 
     Inputs without any shape are dropped: old weight files have such, next to layers that only carry weights.
@@ -358,7 +359,8 @@ def _upgrade_input(net: NetParameter, where: str) -> list[str]:
     if net.input_shape or net.input_dim:
         if len(shapes) < len(net.input):
             given = f"{len(net.input_shape)} input_shape" if net.input_shape else f"{len(net.input_dim)} input_dim"
-            raise NetError(f"{len(net.input)} inputs need an input_shape or four input_dim each, got {given}", where)
+            message = f"{len(net.input)} inputs need an input_shape or four input_dim each, got {given}"
+            raise NetError(message, source.where())
         _insert_input_layer(net, shapes)
         note = 'the fields "input", "input_dim" and "input_shape" were replaced by an Input layer'
     else:
