@@ -121,14 +121,20 @@ __all__ = [
     "SGDSolver",
     "Timer",
     "__version__",
+    "classifier",
+    "detector",
     "get_solver",
     "has_nccl",
     "init_log",
     "install_as_caffe",
+    "io",
     "layer_type_list",
     "layers",
     "log",
+    "net_spec",
     "params",
+    "proto",
+    "pycaffe",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
@@ -166,19 +172,25 @@ def __dir__() -> list[str]:
 def install_as_caffe() -> None:
     """From now on, in this process, `import caffe` and `from caffe.proto import caffe_pb2` mean this package.
 
-    A real Caffe that is installed, or was imported before, is out of sight.
+    A real Caffe that is installed, or was imported before, is out of sight. `import caffe_pb2`, as of scripts that expect
+    Caffe's `proto` folder on `sys.path`, means this package's where no other is found. For processes that this one starts
+    see `pycaffe_lite run`.
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:
         del sys.modules[name]
     if not any(isinstance(finder, _CaffeImporter) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _CaffeImporter())
+        sys.meta_path.insert(0, _CaffeImporter("caffe"))
+        sys.meta_path.append(_CaffeImporter("caffe_pb2"))
 
 
 class _CaffeImporter(MetaPathFinder, Loader):
     """Puts the modules of this package, the very same objects, into `sys.modules` under the names of caffe's."""
 
+    def __init__(self, root: str):
+        self._root = root
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname.partition(".")[0] != "caffe" or importlib.util.find_spec(self._own(fullname)) is None:
+        if fullname.partition(".")[0] != self._root or importlib.util.find_spec(self._own(fullname)) is None:
             return None
         return ModuleSpec(fullname, self)
 
@@ -190,4 +202,5 @@ class _CaffeImporter(MetaPathFinder, Loader):
         return None
 
     def _own(self, name: str) -> str:
-        return f"{__name__}.pycaffe" if name == "caffe._caffe" else __name__ + name.removeprefix("caffe")
+        odd = {"caffe._caffe": ".pycaffe", "caffe_pb2": ".proto.caffe_pb2"}
+        return __name__ + odd.get(name, name.removeprefix("caffe"))

@@ -86,15 +86,35 @@ def has_nccl() -> bool:
 
 
 class NCCL:
-    """What several GPUs would train one net with. There is none yet, and making one says so."""
+    """What several GPUs would train one net with. There is none yet.
 
-    def __init__(self, solver: Any, uid: str = ""):
-        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
+    For the one solver of a script that always makes one, as Caffe's train.py does, nothing is to be exchanged, and nothing
+    is done. Raises `DeviceError` where `set_solver_count` announced more.
+    """
+
+    def __init__(self, solver: Any, uid: str | bytes = b""):
+        if solver_count() > 1:
+            count = solver_count()
+            raise DeviceError(
+                f"NCCL is not there: pycaffe_lite trains a net with one solver so far, received {count} (GPUs)"
+            )
 
     @staticmethod
-    def new_uid() -> str:
+    def new_uid() -> bytes:
         """A name for a group of solvers."""
-        raise DeviceError("NCCL is not there: this version of pycaffe_lite trains on the CPU")
+        return b""
+
+    def bcast(self) -> None:
+        """Would give all solvers the parameters of the first one."""
+
+    def on_start(self) -> None:
+        """Would be called before the passes of each step."""
+
+    def on_gradients_ready(self) -> None:
+        """Would add up the gradients of all solvers."""
+
+    def __call__(self, layer: int) -> None:
+        """Would add up those of one layer, after its backward."""
 
 
 # ---- logs and times -----------------------------------------------------------------------------------------------

@@ -250,14 +250,22 @@ class Transformer:
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """The mean to subtract, in the net's order of channels: K values, or an array K x H x W (H x W if K is 1)."""
+        """The mean to subtract, in the net's order of channels: K values, or an array K x H x W (H x W if K is 1).
+
+        An image of another height or width is resized, as in Caffe's io.py: the mean of ImageNet is 256 x 256, the inputs
+        of its nets are crops. One channel stands for all.
+        """
         self.__check_input(in_)
         shape = tuple(self.inputs[in_][1:])
         mean = np.asarray(mean)
-        whole = mean[np.newaxis] if mean.ndim == 2 else mean
-        if whole.shape not in (shape, shape[:1]):
+        whole = mean[np.newaxis] if mean.ndim == 2 and shape[0] == 1 else mean
+        if whole.shape == shape[:1]:
+            whole = whole.reshape(-1, 1, 1)
+        elif whole.ndim != 3 or len(shape) != 3 or len(whole) not in (1, shape[0]):
             raise ArrayError(f"expected a mean of shape {shape} or {shape[:1]}, received {mean.shape}")
-        self.mean[in_] = whole.reshape(-1, 1, 1) if whole.ndim == 1 else whole
+        elif whole.shape[1:] != shape[1:]:
+            whole = resize_image(whole.transpose(1, 2, 0), shape[1:]).transpose(2, 0, 1)
+        self.mean[in_] = whole
 
     def set_input_scale(self, in_: str, scale: float) -> None:
         """A factor after the mean."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import numbers
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -341,7 +342,7 @@ def _assign(target: np.ndarray, array: Any, what: str) -> None:
 
 def _net_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Path | None, int, Sequence[str] | None]:
     """Sorts out pycaffe's two constructors, and returns phase, weights, level and stages."""
-    form = _by_weights if args and not isinstance(args[0], int) else _by_phase
+    form = _by_weights if args and not isinstance(args[0], numbers.Integral) else _by_phase
     try:
         return form(*args, **kwargs)
     except TypeError:
@@ -386,6 +387,18 @@ class SGDSolver(rules.SGDSolver):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def add_callback(self, on_start: Callable[[], Any] | NCCL, on_gradients_ready: Callable[[], Any] | None = None) -> None:
+        """Calls `on_start()` before the passes of each step, and `on_gradients_ready()` before its update.
+
+        In place of both may stand one `NCCL`.
+        """
+        if isinstance(on_start, NCCL):
+            super().add_callback(on_start.on_start, on_start.on_gradients_ready)
+        elif on_gradients_ready is None:
+            raise TypeError("add_callback takes (on_start, on_gradients_ready) or an NCCL")
+        else:
+            super().add_callback(on_start, on_gradients_ready)
 
     def share_weights(self, other: Net) -> None:
         """Makes the parameters of the train net the same memory as those of another net."""

@@ -196,6 +196,21 @@ def test_one_channel():
     np.testing.assert_array_equal(transformer.deprocess("data", ready), ready.transpose(1, 2, 0) + np.float32(0.5))
 
 
+def test_a_mean_of_another_size_is_resized(transformer):
+    """As Caffe's io.py does it, which first brings the mean to [0, 1]."""
+    mean = RNG.normal(100, 20, (3, 8, 7))
+    transformer.set_mean("data", mean)
+    low, high = mean.min(), mean.max()
+    unit = io.resize_image(((mean - low) / (high - low)).transpose(1, 2, 0), (4, 5))
+    np.testing.assert_allclose(transformer.mean["data"], unit.transpose(2, 0, 1) * (high - low) + low, rtol=1e-5)
+    transformer.set_mean("data", np.full((3, 8, 7), 2))
+    assert transformer.mean["data"].tolist() == np.full((3, 4, 5), 2).tolist()
+    for name, channels, size in (("data", 3, (1, 8, 7)), ("data", 3, (1, 4, 5)), ("gray", 1, (8, 7))):
+        transformer.inputs = {name: (1, channels, 4, 5)}
+        transformer.set_mean(name, np.full(size, 2))
+        assert transformer.mean[name].shape == (1, 4, 5)
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -205,6 +220,8 @@ def test_one_channel():
         (lambda t: t.set_channel_swap("data", (1, 0)), "an order of 3 channels"),
         (lambda t: t.set_mean("data", np.zeros(4)), r"a mean of shape \(3, 4, 5\) or \(3,\), received \(4,\)"),
         (lambda t: t.set_mean("data", np.zeros((4, 5))), r"received \(4, 5\)"),
+        (lambda t: t.set_mean("data", np.zeros((2, 8, 8))), r"received \(2, 8, 8\)"),
+        (lambda t: t.set_mean("data", np.zeros((3, 0, 8))), r"received \(0, 8, 3\)"),
         (lambda t: t.set_mean("data", np.zeros((1, 3, 4, 5))), r"received \(1, 3, 4, 5\)"),
     ],
 )

@@ -189,6 +189,17 @@ def test_model_and_back(tmp_path):
     assert ordinary == expected
 
 
+def test_model_without_layers(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(model_file.glog.logger, "propagate", True)
+    path = tmp_path / "small.caffemodel"
+    for fields in ({"name": "bare"}, {"state": {"phase": caffe_pb2.TEST}}):
+        write_message(path, caffe_pb2.NetParameter(**fields))
+        assert read_layers(path) == []
+        assert "small.caffemodel is a model without layers" in caplog.text
+        caplog.clear()
+    assert read_message(path, "NetParameter").state.phase == caffe_pb2.TEST
+
+
 def test_raw_layer_from_ordinary_one():
     layer = raw.LayerParameter.FromString(small_model().layer[0].SerializeToString())
     assert layer.param[0].lr_mult == 2
@@ -236,7 +247,7 @@ def test_name_that_is_no_utf8(tmp_path):
 WRONG_FILES = {
     "random": (b"\xff\x00\x9c\x11 no protobuf", "damaged, cut short, or of another kind"),
     "fields nobody knows": (b"\xf8\x3f\x01", "damaged, cut short, or of another kind"),
-    "a net without layers": (b"\x0a\x01x", "damaged, cut short, or of another kind"),
+    "a name and what nobody knows": (b"\x0a\x01x\xf8\x3f\x01", "damaged, cut short, or of another kind"),
     "prototxt": (b'name: "LeNet"\nlayer {\n', "this is text"),
     "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "web page": (b"\n<!DOCTYPE html><html>", "web page"),
@@ -345,10 +356,10 @@ def test_model_cut_at_every_byte(tmp_path):
             layers = read_layers(path)
         except ModelFileError:
             continue
-        # Only a cut between two layers can go unnoticed.
+        # Only a cut between two layers, or before the first, can go unnoticed.
         whole += 1
         assert [layer.name for layer in layers] in ([], ["ip"])
-    assert whole == 2
+    assert whole == 3
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -113,12 +113,29 @@ def test_counts_and_ranks():
     caffe.set_multiprocess(True)
     try:
         assert (caffe.solver_count(), caffe.solver_rank()) == (2, 1)
+        with pytest.raises(DeviceError, match=r"NCCL is not there.*one solver so far, received 2"):
+            caffe.NCCL(None, "uid")
     finally:
         caffe.set_solver_rank(0)
         caffe.set_solver_count(1)
         caffe.set_multiprocess(False)
-    with pytest.raises(DeviceError, match="NCCL is not there"):
-        caffe.NCCL(None, "uid")
+
+
+def test_nccl_of_one_solver_does_nothing(solver_file):
+    """As Caffe's train.py uses it, for one GPU too."""
+    uid = caffe.NCCL.new_uid()
+    assert isinstance(uid, bytes)
+    solver = caffe.get_solver(solver_file())
+    nccl = caffe.NCCL(solver, uid)
+    nccl.bcast()
+    calls = []
+    solver.add_callback(lambda: calls.append("start"), lambda: calls.append("ready"))
+    solver.add_callback(nccl)
+    solver.net.after_backward(nccl)
+    solver.step(2)
+    assert calls == ["start", "ready"] * 2
+    with pytest.raises(TypeError, match="add_callback takes"):
+        solver.add_callback(calls.clear)
 
 
 def test_timer_and_log(capsys):
@@ -144,6 +161,14 @@ def test_init_log_leaves_what_is_not_given(capsys):
         caffe.init_log(1)
         glog.warning("shown")
     assert capsys.readouterr().err.endswith("shown\n")
+
+
+def test_import_of_everything():
+    """pycaffe has no list of its names: the modules that it has imported are among them."""
+    names: dict = {}
+    exec("from pycaffe_lite import *", names)
+    for module in ("classifier", "detector", "io", "net_spec", "proto", "pycaffe"):
+        assert names[module] is sys.modules[f"pycaffe_lite.{module}"]
 
 
 # ---- errors -------------------------------------------------------------------------------------------------------
@@ -217,6 +242,11 @@ def test_an_error_in_a_text_has_its_line():
         caffe.Net(NET.replace('"InnerProduct"', '"InnerProdukt"'), caffe.TEST)
     with pytest.raises(CaffeError, match=r"<text>:2: .*no field \"bse_lr\""):
         caffe.get_solver('net: "train.prototxt"\nbse_lr: 1')
+
+
+def test_numbers_of_numpy(net):
+    for args in ([np.int64(1)], [np.int32(1), np.int64(0)]):
+        assert caffe.Net(np.str_("net.prototxt"), *args).phase == caffe.TEST
 
 
 def test_one_stage_is_a_list_of_one():

@@ -25,6 +25,7 @@ class Scale(caffe.Layer):
     """y = w x, w of the shape of an item; all attributes that the package may want to use are taken."""
 
     def setup(self, bottom, top):
+        assert self.param_str_ == self.param_str
         self.seen = (self.param_str, self.phase, len(bottom), len(top))
         self.param = self.loss_weights = self.rng = self.needs_backward = self.is_loss = "mine"
         self.blobs.add_blob(*bottom[0].shape[1:])

@@ -1,25 +1,31 @@
 """Run a pycaffe script without changing it: pycaffe_lite run script.py args...
 
-`pycaffe_lite run -m module args...` runs a module.
+`pycaffe_lite run -m module args...` runs a module, `pycaffe_lite run notebook.ipynb` executes a notebook in its folder and
+writes `notebook.nbconvert.ipynb` beside it (this needs: pip install nbclient ipykernel).
 
-In that process `import caffe` (and `caffe.io`, `caffe.proto.caffe_pb2`, ...) means pycaffe_lite.
+In that process, and in Python processes that it starts, `import caffe` (and `caffe.io`, `caffe.proto.caffe_pb2`, ...) means
+pycaffe_lite, and names that NumPy and Python removed are back: `np.int`, `np.float`, `TestCase.assertEquals`, ...
 
-Flags of the log stand before the script: -minloglevel, -logtostderr, -alsologtostderr, -stderrthreshold, -log_dir; so do
-they in the environment: GLOG_minloglevel=2.
+Flags of the log stand before the script: -minloglevel, -logtostderr, -alsologtostderr, -stderrthreshold, -log_dir; or in
+the environment, which notebooks and other processes obey too: GLOG_minloglevel=2.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import runpy
 import sys
 import traceback
+from pathlib import Path
 from types import TracebackType
 
-from .. import install_as_caffe
+from .. import glog, install_as_caffe
 from ..errors import CaffeError
+from ._children import pycaffe_lite_old_names as old_names
 from ._flags import Flags
+from ._notebook import run_notebook
 
 # What the parser of Python 3 says to Python 2, and what its lines look like where it says no more than "invalid syntax".
 _MESSAGES = (
@@ -37,6 +43,11 @@ _MODULES = {"ConfigParser", "HTMLParser", "Queue", "StringIO", "Tkinter", "cPick
 _MODULES |= {"httplib", "urllib2", "urlparse", "itertools"}  # the last one is there, but without izip, imap, ifilter
 _METHODS = ("has_key", "iteritems", "iterkeys", "itervalues")
 _LISTS = re.compile(r"'(dict_(keys|values|items)|map|filter|zip)' (object is not subscriptable|has no len)")  # they were
+# Many scripts load it from Caffe's folder python/caffe/imagenet.
+_MEAN = (
+    "the mean image of ImageNet comes with Caffe and not with pycaffe_lite: copy it there, "
+    "or set the mean colour instead, np.array([104.007, 116.669, 122.679])"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +59,14 @@ def main(argv: list[str]) -> int:
         return 0 if rest else 2
     if not module and not os.path.exists(rest[0]):
         raise CaffeError(f"there is no script {rest[0]}")
+    _tell_children()
+    if not module and rest[0].endswith(".ipynb"):
+        if rest[1:]:
+            raise CaffeError(f"a notebook takes no arguments, received {' '.join(rest[1:])}")
+        return run_notebook(Path(rest[0]))
     install_as_caffe()
+    old_names.put_back()
+    glog.logger.addFilter(_read_environment_once)
     sys.argv = rest
     sys.path.insert(0, os.getcwd() if module else os.path.dirname(os.path.realpath(rest[0])))
     try:
@@ -65,8 +83,19 @@ def main(argv: list[str]) -> int:
         traceback.print_exception(type(error), error, frames)
         if _misses_python_2(error):
             print(f"error: {_convert(str(error), _last_file(frames) or rest[0])}", file=sys.stderr)
+        elif isinstance(error, FileNotFoundError) and os.path.basename(str(error.filename)) == "ilsvrc_2012_mean.npy":
+            print(f"error: {_MEAN}", file=sys.stderr)
         return 1
+    finally:
+        glog.logger.removeFilter(_read_environment_once)
     return 0
+
+
+def _read_environment_once(record: logging.LogRecord) -> bool:
+    """A filter for the log's first line. The script may have set `GLOG_...` before it imported what was there."""
+    glog.logger.removeFilter(_read_environment_once)
+    glog.read_environment()
+    return record.levelno >= glog.logger.level
 
 
 def _obey_log_flags(argv: list[str]) -> list[str]:
@@ -77,6 +106,15 @@ def _obey_log_flags(argv: list[str]) -> list[str]:
         at += 1 if alone else 2
     Flags("run", __doc__).parse(argv[:at])
     return argv[at:]
+
+
+def _tell_children() -> None:
+    """Puts the folder `_children` on the path of Python processes that this one starts: see its sitecustomize.py."""
+    folder, path = str(Path(__file__).with_name("_children")), os.environ.get("PYTHONPATH")
+    if not path:
+        os.environ["PYTHONPATH"] = folder
+    elif path.partition(os.pathsep)[0] != folder:
+        os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{path}"
 
 
 def _convert(what: str, file: str | None) -> str:

@@ -5,6 +5,8 @@ into a descriptor pool of its own, so that no version of the protobuf runtime is
 Caffe schema in the same process (a converter, a fork) does not collide with this one.
 """
 
+import importlib
+import sys
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -28,3 +30,6 @@ for _name, _message in DESCRIPTOR.message_types_by_name.items():
 for _name, _enum in DESCRIPTOR.enum_types_by_name.items():
     globals()[_name] = EnumTypeWrapper(_enum)
     globals().update({value.name: value.number for value in _enum.values})
+
+if not __package__:  # imported by its folder: the same classes, so that messages fit both
+    sys.modules[__name__] = importlib.import_module("pycaffe_lite.proto.caffe_pb2")

@@ -78,12 +78,14 @@ class LayerBlobs:
 def read_layers(path: str | os.PathLike) -> list[LayerBlobs]:
     """All layers of a binary model of any of the three generations, in file order, those without weights included.
 
-    An empty file is a model without layers, as it is to Caffe, but a warning is logged. Raises `ModelFileError`.
+    An empty file is a model without layers, as it is to Caffe. For all such a warning is logged. Raises `ModelFileError`.
     """
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         glog.warning(f"{os.fspath(path)} is empty: a model without layers")
         return []
     net = read_message(path, "NetParameter")
+    if not (net.layers or net.layer):
+        glog.warning(f"{os.fspath(path)} is a model without layers")
     with located(os.fspath(path)):
         # As in upgrade_proto.cpp, old layers win over new ones.
         return [_layer_blobs(layer) for layer in net.layers or net.layer]
@@ -230,13 +232,16 @@ def _opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def _parse(payload: bytes, kind: str) -> Any | None:
     """The message, or None if the bytes are none or have nothing in it that a file of this kind needs.
 
-    Many a byte string is a protobuf of unknown fields only, so that parsing alone proves little.
+    Many a byte string is a protobuf of unknown fields, so that parsing alone proves little. A net may have no layers, but
+    a name, say.
     """
     try:
         message = getattr(raw, kind).FromString(payload)
     except (DecodeError, UnicodeDecodeError):
         return None
-    useful = message.layer or message.layers if kind == "NetParameter" else message.ListFields()
+    useful = bool(message.ListFields())
+    if kind == "NetParameter" and not (message.layer or message.layers):
+        useful = useful and len(UnknownFieldSet(message)) == 0
     return message if useful else None
 
 

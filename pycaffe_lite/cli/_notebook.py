@@ -1,0 +1,73 @@
+"""Executes a Jupyter notebook in its own folder, as `jupyter nbconvert --execute --to notebook` does."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import CaffeError
+
+# Its warnings are about the network between it and this process, which is this machine's own.
+_KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run_notebook(path: Path) -> int:
+    """Runs all cells, shows which, and what they print, and writes `<name>.nbconvert.ipynb` beside the notebook.
+
+    At a cell that fails it stops, writes what there is, and returns 1. The kernel is this Python's, whatever kernel the
+    notebook names: those of old notebooks (Python 2, an environment of its author) are rarely there.
+    """
+    try:
+        import ipykernel  # noqa: F401  which nbclient starts
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError, DeadKernelError
+    except ImportError as error:
+        message = f"a notebook needs nbclient and ipykernel ({error}): pip install nbclient ipykernel"
+        raise CaffeError(message) from error
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:  # JSON's, nbformat's own, and what it runs into in other JSON
+        raise CaffeError(f"{path} is no notebook ({type(error).__name__}: {str(error)[:100]})") from error
+    progress = _Progress(sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells))
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.resolve().parent)}},
+        on_cell_execute=progress.begin,
+        on_cell_executed=progress.end,
+    )
+    # whatever kernel this user has installed as "python3"
+    client.create_kernel_manager().kernel_spec.argv[:] = _KERNEL  # type: ignore[union-attr]
+    written = path.with_suffix(".nbconvert.ipynb")
+    try:
+        client.execute()
+        return 0
+    except CellExecutionError as error:
+        print(str(error) if sys.stderr.isatty() else _COLOURS.sub("", str(error)), file=sys.stderr)
+        return 1
+    except DeadKernelError as error:
+        raise CaffeError(f"{path}: the kernel died in cell {progress.at} of {progress.count}") from error
+    finally:
+        nbformat.write(notebook, written)
+        print(f"wrote {written}")
+
+
+class _Progress:
+    """Prints a line for each cell of code, and what the cell printed."""
+
+    def __init__(self, count: int):
+        self.at, self.count = 0, count
+
+    def begin(self, cell: Any, cell_index: int) -> None:
+        self.at += 1
+        print(f"[{self.at}/{self.count}] {cell.source.strip().splitlines()[0]}", flush=True)
+
+    def end(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                print(output.text, end="", file=getattr(sys, output.name), flush=True)
