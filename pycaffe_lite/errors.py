@@ -75,9 +75,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Fills in `where` on a `CaffeError` that does not know its place yet."""
+    """Fills in `where` on a `CaffeError` that does not know its place yet, and makes one of a lack of memory."""
     try:
         yield
     except CaffeError as error:
         error.where = error.where or where
         raise
+    except MemoryError as error:
+        raise CaffeError(f"there is not enough memory ({error})", where) from error

@@ -107,3 +107,8 @@ def test_no_error_no_change():
     with located("here"):
         value = 1
     assert value == 1
+
+
+def test_too_little_memory_has_a_place():
+    with pytest.raises(CaffeError, match=r"^here: there is not enough memory \(8 GiB\)$"), located("here"):
+        raise MemoryError("8 GiB")
