@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import pycaffe_lite as caffe
+
 FILES = {
     "net.prototxt": """
         name: "small"
@@ -589,6 +591,35 @@ SNIPPETS = {
         result = unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(TestNet))
         assert result.testsRun == 2 and result.wasSuccessful()
     """,
+    "a mean of another size": """
+        import numpy as np, caffe
+        t = caffe.io.Transformer({'data': (1, 3, 8, 8)})
+        t.set_mean('data', np.arange(3 * 16 * 16).reshape(3, 16, 16))
+        assert t.mean['data'].shape == (3, 8, 8) and 0 <= t.mean['data'].min() < t.mean['data'].max() <= 767
+    """,
+    "caffe_pb2 from its folder": """
+        import os, sys, caffe
+        sys.path.insert(0, os.path.join(os.path.dirname(caffe.__file__), 'proto'))
+        import caffe_pb2
+        assert caffe_pb2.Datum(label=3).label == 3
+    """,
+    "star import of modules": """
+        from caffe import *
+        assert proto.caffe_pb2.Datum and io.load_image and net_spec.NetSpec
+    """,
+    "a phase of NumPy's": """
+        import numpy as np, caffe
+        assert caffe.Net('net.prototxt', np.int64(1)).forward()
+    """,
+    "children": """
+        import subprocess, sys
+        out = subprocess.check_output([sys.executable, '-c', 'import caffe; print(caffe.TEST)'])
+        assert out.split() == [b'1']
+    """,
+    "names that NumPy removed": """
+        import numpy as np, caffe
+        assert np.zeros(2).astype(np.int).dtype.kind == 'i' and np.float(1) == 1
+    """,
 }
 
 ALL = """
@@ -626,7 +657,7 @@ def said(tmp_path_factory) -> dict[str, str]:
     (folder / "prepare.py").write_text(PREPARE)
     (folder / "all.py").write_text(ALL)
     (folder / "names.json").write_text(json.dumps([_file(name) for name in SNIPPETS]))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_old_path()])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(caffe.__file__).parents[1]), *_old_path()])}
     done = subprocess.run(
         [sys.executable, "-m", "pycaffe_lite", "run", "all.py"],
         cwd=folder,
