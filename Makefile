@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find pycaffe_lite -name '*.py' -o -name '*.binpb' -o -name '*.pyi')
 
-.PHONY: siamese test test-slow lint proto clean
+.PHONY: siamese test test-slow lint proto docs clean
 .DELETE_ON_ERROR:
 
 siamese: .venv/installed
@@ -23,6 +23,9 @@ lint: .venv/installed-dev
 
 proto: .venv/installed-dev
 	$(BIN)/python tools/generate_proto.py
+
+docs: .venv/installed-dev
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv build dist

@@ -313,9 +313,10 @@ def test_the_format_on_disk_wins_and_is_mentioned_if_another_was_asked_for(make,
     ("settings", "words"),
     [
         ("batch_size: 4", r"data_param\.source, received none"),
-        ('source: "x" batch_size: 0', "received batch_size 0 and prefetch 4"),
-        ('source: "x"', "received batch_size 0"),
-        ('source: "x" batch_size: 1 prefetch: 0', "prefetch 0"),
+        ('source: "x" batch_size: 0', "batch_size to be at least 1, received 0"),
+        ('source: "x"', "batch_size to be at least 1, received 0"),
+        ('source: "x" batch_size: 1 prefetch: 0', "prefetch to be at least 1 and at most 1000, received 0"),
+        ('source: "x" batch_size: 1 prefetch: 2147483648', "at most 1000, received 2147483648"),
     ],
 )
 def test_settings_that_make_no_sense(settings, words):
@@ -508,6 +509,43 @@ def test_hdf5_data_sets_that_do_not_fit(hdf5, arrays, words):
     hdf5(arrays)
     with pytest.raises(DataError, match="0[.]h5: .*" + words):
         hdf5_layer()
+
+
+def test_hdf5_is_read_ahead_in_the_background(hdf5, monkeypatch):
+    hdf5(rows(0, 4), rows(4, 8), rows(8, 12))
+    loaded: list[str] = []
+    load = hdf5_data.load
+    monkeypatch.setattr(hdf5_data, "load", lambda path, *rest: loaded.append(path) or load(path, *rest))
+    reader = hdf5_layer(batch_size=4, settings="} data_param { prefetch: 1")
+    assert (loaded, prefetch_threads()) == (["0.h5"], [])
+    assert reader.labels(1) == [0, 1, 2, 3]
+    assert wait_until(lambda: len(loaded) == 3)  # one batch is out and one ready, behind which the third file begins
+    assert len(prefetch_threads()) == 1
+    time.sleep(0.02)
+    assert loaded == ["0.h5", "1.h5", "2.h5"]
+    reader.layer.close()
+    assert not prefetch_threads()
+    with pytest.raises(DataError, match="closed"):
+        reader.next()
+
+
+def test_hdf5_an_error_comes_after_the_batches_before_it(hdf5):
+    hdf5(rows(0, 5), rows(5, 9))
+    reader = hdf5_layer(batch_size=2)
+    Path("1.h5").write_bytes(b"damaged since")
+    assert reader.labels(2) == [0, 1, 2, 3]
+    with pytest.raises(DataError, match=r"1.h5: is damaged"):
+        reader.next()
+    assert wait_until(lambda: not prefetch_threads())
+    with pytest.raises(DataError, match=r"cannot be read on after an error: 1.h5: is damaged"):
+        reader.next()
+
+
+@pytest.mark.parametrize("prefetch", [0, 1001, 2147483648])
+def test_hdf5_prefetch_is_bounded(hdf5, prefetch):
+    hdf5(rows(0, 4))
+    with pytest.raises(NetError, match=rf"prefetch to be at least 1 and at most 1000, received {prefetch}"):
+        hdf5_layer(settings=f"}} data_param {{ prefetch: {prefetch}")
 
 
 def test_hdf5_rows_of_another_shape_in_a_later_file(hdf5):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from pycaffe_lite import glog
 from pycaffe_lite.data import database as module
+from pycaffe_lite.data import datum
 from pycaffe_lite.data.database import create_database, default_backend, detect, open_database
 from pycaffe_lite.data.datum import decode_datums, decode_image, encode_datum
 from pycaffe_lite.errors import DataError
@@ -143,6 +144,82 @@ def test_reads_a_folder_nobody_may_write_to_and_leaves_it_as_it_is(make, backend
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
 
 
+@needs_leveldb
+@pytest.mark.parametrize("refused", ["db", "LOCK"])
+def test_a_leveldb_that_cannot_be_written_is_opened_through_links_and_copies(make, monkeypatch, refused):
+    """Its folder, or the lock file that another user made."""
+    path = make("leveldb", 2000)
+    open_database(path).close()  # moves the records from the log to a table
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, _: os.path.basename(path) != refused)
+    with open_database(path) as database:
+        folder = Path(database._store.copy.name)
+        linked = {file.name for file in folder.iterdir() if file.is_symlink()}
+        assert linked == {name for name in before if name.endswith(".ldb")} != set()
+        assert "CURRENT" in {file.name for file in folder.iterdir()}
+        assert database.count() == 2000
+    assert not folder.exists()
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
+def test_processes_share_an_lmdb(make):
+    path = make("lmdb")
+    program = (
+        "import sys; from pycaffe_lite.data.database import open_database; database = open_database(sys.argv[1]);"
+        "print(database.count(), flush=True); sys.stdin.read(); print(database.cursor().next()[1])"
+    )
+    with open_database(path) as database:
+        command = [sys.executable, "-c", program, str(path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout.readline() == f"{COUNT}\n"
+            assert database.cursor().next()[1] == b"value 0"
+            assert other.communicate(timeout=60)[0] == "b'value 0'\n"
+
+
+def test_lmdb_reads_what_the_library_wrote(tmp_path):
+    """Values in pages, and over several; keys of all lengths; trees of several levels; and where reading starts."""
+    import lmdb
+
+    draws = np.random.default_rng(3)
+    for count, most in ((1, 10), (40, 9000), (3000, 60), (3000, 3000)):
+        path = tmp_path / f"{count} {most}"
+        written = {draws.bytes(draws.integers(1, 40)): draws.bytes(draws.integers(0, most)) for _ in range(count)}
+        with lmdb.open(str(path), map_size=1 << 27) as env, env.begin(write=True) as transaction:
+            for key, value in written.items():
+                transaction.put(key, value)
+        with lmdb.open(str(path), map_size=1 << 27) as env, env.begin(write=True) as transaction:
+            for key in list(written)[::3][1:]:
+                transaction.delete(key)
+                del written[key]
+        expected = sorted(written.items())
+        with open_database(path) as database:
+            assert database.cursor().take(2 * len(written)) == 2 * expected
+            assert database.count() == len(written)
+            assert database._store.last_key() == expected[-1][0]
+            for at in draws.integers(0, len(expected), 20):
+                key, value = expected[at]
+                assert database.cursor(key).take(1) == [(key, value)]
+                assert database.cursor(key + b"\0").next() == expected[(at + 1) % len(expected)]
+
+
+def test_lmdb_is_read_as_it_was_when_it_was_opened(make):
+    """A writer reuses no pages that a reader may still want."""
+    path = make("lmdb", 500)
+    program = """
+import lmdb, sys
+with lmdb.open(sys.argv[1]) as env:
+    for _ in range(3):
+        with env.begin(write=True) as transaction:
+            for i in range(500):
+                transaction.put(b"%08d" % i, b"new")
+"""
+    with open_database(path) as database:
+        subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+        assert [value for _, value in database.cursor().take(500)] == [b"value %d" % i for i in range(500)]
+    with open_database(path) as database:
+        assert database.cursor().next()[1] == b"new"
+
+
 def test_an_lmdb_in_a_single_file(tmp_path):
     import lmdb
 
@@ -203,6 +280,93 @@ def test_a_leveldb_that_another_process_holds(make):
         assert database.count() == COUNT
 
 
+@needs_leveldb
+def test_leveldb_files_that_cannot_be_locked_for_another_reason(make, monkeypatch):
+    path = make("leveldb")
+    (path / "LOCK").unlink()
+    (path / "LOCK").mkdir()
+    with pytest.raises(DataError, match=r"cannot open the LevelDB database \(.*LOCK: Is a directory\)"):
+        open_database(path)
+
+
+@pytest.mark.parametrize("size", [0, 10_000, 100_000])
+def test_an_lmdb_that_is_cut_off_while_it_is_read(make, size):
+    path = make("lmdb", 20_000)
+    with open_database(path) as database:
+        cursor = database.cursor()
+        cursor.take(300)
+        os.truncate(path / "data.mdb", size)
+        with pytest.raises(
+            DataError, match=r'db: cannot be read after record "\d{8}" \(the LMDB database was cut off: page'
+        ):
+            cursor.take(20_000)
+        with pytest.raises(DataError, match="cannot be read"):
+            database.extent()
+
+
+def test_an_lmdb_that_is_removed_while_it_is_read(make):
+    path = make("lmdb", 20_000)
+    with open_database(path) as database:
+        cursor = database.cursor()
+        cursor.take(300)
+        shutil.rmtree(path)
+        assert cursor.take(40_000)[-1] == (b"00000299", b"value 299")
+
+
+@needs_leveldb
+def test_a_leveldb_that_is_removed_while_it_is_read(make, tmp_path):
+    with create_database(tmp_path / "db", "leveldb") as writer:
+        draws = np.random.default_rng(1)
+        for i in range(20_000):
+            writer.put(b"%08d" % i, draws.bytes(1000))
+    with open_database(tmp_path / "db") as database:
+        cursor = database.cursor()
+        cursor.take(30)
+        shutil.rmtree(tmp_path / "db")
+        with pytest.raises(DataError, match=r'db: cannot be read after record "\d{8}" \(.*No such file or directory'):
+            cursor.take(20_000)
+
+
+@needs_leveldb
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_a_leveldb_that_is_cut_off_while_it_is_read(make, monkeypatch, size):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    path = make("leveldb", 20_000)
+    open_database(path).close()  # moves the records from the log to a table
+    with open_database(path) as database:
+        cursor = database.cursor()
+        cursor.take(30)
+        (table,) = path.glob("*.ldb")
+        os.truncate(table, size)  # alone it would end the process at the next record
+        with pytest.raises(DataError, match=rf"db: cannot be read: {table.name} was cut off or overwritten"):
+            cursor.take(30)
+
+
+@pytest.mark.parametrize("size", [30, 5000])
+def test_random_damage_to_an_lmdb_is_an_error_or_harmless(tmp_path, size):
+    """Pages that are changed here and there, and pages in the place of others. None may end the process."""
+    draws, errors = np.random.default_rng(1), 0
+    with create_database(tmp_path / "db", "lmdb") as writer:
+        for i in range(100):
+            writer.put(b"%08d" % i, draws.bytes(size))
+    whole = np.fromfile(tmp_path / "db" / "data.mdb", np.uint8).reshape(-1, 4096)
+    for k in range(200):
+        damaged, page = whole.copy(), draws.integers(len(whole))
+        if k % 3:
+            damaged[page, draws.integers(0, 4096 if k % 3 == 1 else 60, 4)] = draws.integers(0, 256, 4)
+        else:
+            damaged[page] = whole[draws.integers(len(whole))]
+        damaged.tofile(tmp_path / "db" / "data.mdb")
+        try:
+            with open_database(tmp_path / "db") as database:
+                database.extent()
+                database.cursor(b"00000017").take(300)
+        except DataError as error:
+            errors += 1
+            assert str(error).startswith(str(tmp_path / "db"))  # noqa: PT017
+    assert 20 < errors < 200
+
+
 def test_damaged_lmdb_files_are_refused(make, tmp_path):
     good = (make("lmdb", 2000) / "data.mdb").read_bytes()
     broken = tmp_path / "broken"
@@ -235,8 +399,8 @@ def test_damaged_leveldb_files_are_refused(make):
     table.write_bytes(content)
     with open_database(path) as database:
         cursor = database.cursor()
-        with pytest.raises(DataError, match=str(path)):
-            [cursor.next() for _ in range(2000)]
+        with pytest.raises(DataError, match=rf'{path}: cannot be read after record "\d+" \(Corruption'):
+            cursor.take(2000)
         with pytest.raises(DataError, match=str(path)):
             database.count()
     (path / "CURRENT").write_text("nonsense")
@@ -257,6 +421,21 @@ def test_refuses_a_path_that_exists(make, backend):
 def test_unknown_backend(tmp_path):
     with pytest.raises(DataError, match=r'did you mean "leveldb"'):
         create_database(tmp_path / "new", "level_db")
+
+
+def test_lmdb_pages_are_filled_where_keys_ascend(tmp_path):
+    with create_database(tmp_path / "db", "lmdb") as writer:
+        for i in range(1000):
+            writer.put(b"%08d" % i, bytes(1600))
+        writer.put(b"00000500", b"replaced")
+        writer.put(b"00000500+", b"between")
+    assert (tmp_path / "db" / "data.mdb").stat().st_size < 4096 * 530  # of two records each
+    with open_database(tmp_path / "db") as database:
+        taken = database.cursor(b"00000499").take(4)
+        assert [(key, len(value)) for key, value in taken] == [
+            (b"00000499", 1600), (b"00000500", 8), (b"00000500+", 7), (b"00000501", 1600),
+        ]  # fmt: skip
+        assert database.count() == 1001
 
 
 def test_the_lmdb_map_grows(tmp_path, monkeypatch):
@@ -304,6 +483,33 @@ def test_datums_come_back_as_they_were():
         array[0] = 7  # the caller owns it
     mixed, _ = decode_datums([encode_datum(images[0], 0), encode_datum(floats[0], 0)], keys[:2])
     np.testing.assert_array_equal(mixed, np.stack([images[0].astype(np.float32), floats[0]]))
+
+
+@pytest.mark.parametrize("tail", [b"", Datum(encoded=False).SerializeToString()])
+def test_records_that_are_alike_give_what_parsing_each_would_give(tail):
+    """Alike are what a converter wrote, while labels take one byte: they are compared as bytes and not parsed."""
+    draws = np.random.default_rng(1)
+    images = draws.integers(0, 256, (6, 2, 20, 20), dtype=np.uint8)
+    for labels in ([0, 1, 127, 0, 5, 40], [1, 2, 128, 3, 4, 5], [300] * 6, [300, 301, 302, 303, 16383, 256], [-1] * 6):
+        values = [encode_datum(image, label) + tail for image, label in zip(images, labels, strict=True)]
+        alike = max(labels) < 128 and min(labels) >= 0
+        assert (datum._decode_alike(values, None) is not None) == alike
+        for shape in (None, (2, 20, 20)):
+            array, got = decode_datums(values, [b"k"] * 6, shape)
+            np.testing.assert_array_equal(array, images)
+            assert got.dtype == np.int32
+            assert got.tolist() == labels
+    values = [encode_datum(image, 3) + tail for image in images]
+    for k in range(400):  # one byte is another in one record
+        at = draws.integers(len(values[0])) if k % 2 else draws.choice([*range(10), *range(-4, 0)])
+        changed = bytearray(values[4])
+        changed[at] = draws.integers(256)
+        all_values = [*values[:4], bytes(changed), values[5]]
+        alike = datum._decode_alike(all_values, None)
+        if alike:
+            parsed = Datum.FromString(bytes(changed))
+            assert (parsed.data, parsed.label) == (alike[0][4].tobytes(), alike[1][4])
+            assert (parsed.channels, parsed.height, parsed.width, parsed.encoded) == (2, 20, 20, False)
 
 
 def test_bytes_win_over_floats():

@@ -20,7 +20,7 @@ from pycaffe_lite.layer_types._images import resize
 from pycaffe_lite.layer_types.window_data import place_window
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN, BlobProto
 
-from .test_data_layers import Reader
+from .test_data_layers import Reader, prefetch_threads, wait_until
 
 
 def picture(i: int, height: int = 6, width: int = 8) -> np.ndarray:
@@ -241,6 +241,7 @@ def test_bad_lists(lines, message):
         ('source: "list.txt" batch_size: 0', "batch_size to be at least 1, received 0"),
         ('source: "list.txt" new_height: 4294967295 new_width: 4294967295', "at most 2147483647 elements"),
         ('source: "list.txt" } data_param { prefetch: 0', r"data_param\.prefetch to be at least 1"),
+        ('source: "list.txt" } data_param { prefetch: 2147483648', r"prefetch to be .* at most 1000, received 2147483648"),
         ('source: "list.txt" } transform_param { crop_size: 7', "list.txt:1: .*at least 7 x 7 to crop, received 6 x 8"),
         ('source: "list.txt" } transform_param { mean_value: 1 mean_value: 2', "expected 1 mean_value or 3"),
     ],
@@ -261,7 +262,9 @@ def test_close_ends_the_thread():
     pictures(2)
     reader = images()
     reader.next()
+    assert len(prefetch_threads()) == 1
     reader.layer.close()
+    assert not prefetch_threads()
     with pytest.raises(DataError, match="closed"):
         reader.next()
 
@@ -414,16 +417,33 @@ def test_the_words_of_a_list_may_stand_on_any_lines(two_images):
     assert windows(4).labels(1) == [0, 0, 0, 7]
 
 
+def test_windows_are_read_ahead_by_a_thread_that_ends(two_images):
+    reader = windows(2, "", "crop_size: 10")
+    assert not prefetch_threads()
+    reader.next()
+    assert len(prefetch_threads()) == 1
+    reader.layer.close()
+    assert not prefetch_threads()
+    reader = windows(2, "fg_fraction: 0.5")
+    Path("a.png").write_bytes(b"damaged since")
+    with pytest.raises(DataError, match=r'windows.txt:1: image "a.png": the encoded image cannot be read'):
+        reader.labels(20)
+    assert wait_until(lambda: not prefetch_threads())
+    with pytest.raises(NetError, match="at most 1000, received 4294967295"):
+        windows(2, "} data_param { prefetch: 4294967295")
+
+
 def test_cached_files_are_read_once(two_images):
     Path("in").mkdir()
     shutil.move("a.png", "in/a.png")
     write_windows(("a.png", ["7 0.9 5 3 24 22"]))
     settings = 'root_folder: "in/" fg_fraction: 1'
-    cached, uncached = (windows(1, f"{settings} {more}").layer.new_reader() for more in ("cache_images: true", ""))
-    expected = cached.read().images
-    np.testing.assert_array_equal(uncached.read().images, expected)
+    layers = [windows(1, f"{settings} {more}").layer for more in ("cache_images: true", "")]
+    cached, uncached = (layer.new_reader(layer.rng) for layer in layers)
+    expected = cached.read().arrays[0]
+    np.testing.assert_array_equal(uncached.read().arrays[0], expected)
     shutil.rmtree("in")
-    np.testing.assert_array_equal(cached.read().images, expected)
+    np.testing.assert_array_equal(cached.read().arrays[0], expected)
     with pytest.raises(DataError, match=r'windows.txt:1: image "a.png": there is no such file'):
         uncached.read()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -23,12 +22,14 @@ from PIL import Image
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, files, rng
-from pycaffe_lite.data.database import create_database
+from pycaffe_lite.data.database import LOOK_SECONDS, create_database, open_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import DataError, ModelFileError, SolverError
 from pycaffe_lite.net import states
 from pycaffe_lite.proto import caffe_pb2
 from pycaffe_lite.solver import Action, snapshots
+
+from .test_data_layers import prefetch_threads, wait_until
 
 COMMAND = [sys.executable, "-m", "pycaffe_lite", "train", "--solver=solver.prototxt"]
 TIMEOUT = 120.0  # seconds, for what takes a few
@@ -220,9 +221,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(name, format):
 def test_every_layer_that_draws_or_reads_is_in_the_table():
     """A layer with a stream or a place of its own is listed above, or hands its state on to one that is."""
     folder = Path(caffe.__file__).parent / "layer_types"
-    stateful = {path.stem for path in folder.glob("*.py") if re.search(r"self\.rng|save_state|Prefetcher", path.read_text())}
+    stateful = {path.stem for path in folder.glob("*.py") if re.search(r"self\.rng|save_state|Batches\)", path.read_text())}
     listed = {"data", "hdf5_data", "image_data", "window_data", "memory_data", "dummy_data", "dropout", "pooling", "python"}
-    assert stateful == listed | {"_recurrent", "_images"}
+    assert stateful == listed | {"_recurrent", "_batches", "_images"}
 
 
 TESTED = (
@@ -629,8 +630,8 @@ def test_a_database_that_is_removed_in_mid_run(backend):
     solver = make(database(backend) + classify(), text)
     solver.step(2)
     shutil.rmtree(backend)
-    with contextlib.suppress(DataError):
-        solver.step(5)  # the files may live on as long as they are open
+    solver.step(7)  # the files live on as long as they are open
+    assert equal(params(through), params(solver))
     solver.close()
     with pytest.raises(DataError, match="there is no such database"):
         make(database(backend) + classify(), text)
@@ -638,6 +639,61 @@ def test_a_database_that_is_removed_in_mid_run(backend):
     resumed = make(database(backend) + classify(), text)
     resumed.solve("s_iter_2.solverstate")
     assert equal(params(through), params(resumed))
+
+
+def error_of_training(capsys) -> str:
+    capsys.readouterr()
+    assert train() == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return error
+
+
+CUT = {
+    "lmdb": r'"data" \(Data\): lmdb: cannot be read after record "\d{4}" \(the LMDB database was cut off: page \d+ is',
+    "leveldb": r'"data" \(Data\): leveldb: cannot be read: \d+\.ldb was cut off or overwritten',
+}
+
+
+@pytest.mark.parametrize("backend", CUT)
+def test_a_database_that_is_cut_off_in_mid_run(backend, capsys, monkeypatch):
+    """By someone who copies another one over it, say. The library alone would end the process with a SIGBUS."""
+    shutil.rmtree(backend)
+    draws = np.random.default_rng(1)
+    with create_database(backend, backend) as writer:
+        for i in range(200):
+            writer.put(b"%04d" % i, encode_datum(draws.integers(0, 256, (1, 40, 40), dtype=np.uint8), i % 2))
+    open_database(backend).close()  # moves the records of a LevelDB from its log to a table
+    write_solver("snapshot: 2 max_iter: 60 ", database(backend) + classify())
+    snapshot = caffe.solver.Solver.snapshot
+
+    def cut_off(solver) -> None:
+        snapshot(solver)
+        queue = solver.net.layers[0]._prefetcher._queue
+        assert wait_until(lambda: queue.error or len(queue.batches) > queue.depth // 2)
+        time.sleep(2 * LOOK_SECONDS)  # by now it is full, or left alone: the cut must not come while LevelDB reads
+        for path in [*Path(backend).glob("*.mdb"), *Path(backend).glob("*.ldb")]:
+            os.truncate(path, 8192)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(caffe.solver.Solver, "snapshot", cut_off)
+        assert re.search(CUT[backend], error_of_training(capsys))
+    assert snapshots.newest("s") is not None
+    assert not prefetch_threads()
+
+
+def test_a_leveldb_that_another_process_reads(capsys):
+    write_solver("max_iter: 3 ", database("leveldb") + classify())
+    program = (
+        "import sys; from pycaffe_lite.data.database import open_database; database = open_database('leveldb');"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        error = error_of_training(capsys)
+        assert re.search(r'"data" \(Data\): leveldb: is in use by another process; LevelDB lets in one at a time$', error)
+        other.communicate()
+    assert train() == 0
 
 
 # ---- numbers that are not finite ----------------------------------------------------------------------------------
@@ -820,21 +876,51 @@ def test_the_commands_of_the_guide():
     Path("lenet_solver.prototxt").write_text(solver)
     Path("lenet.prototxt").write_text(STATEFUL["Dropout"])
     commands = re.findall(r"^ +pycaffe_lite (.+)$", text, re.MULTILINE)
-    assert len(commands) == 9
+    assert len(commands) == 12
     for command in commands:
-        words = [name for word in command.split() for name in (sorted(map(str, Path().glob(word))) or [word])]
-        assert cli.main(words) == 0, command
+        assert cli.main(command.split()) == 0, command
+    assert Path("losses.png").exists()
+    assert {path.suffix for path in Path("logs").glob("pycaffe_lite.INFO.*")} == {".train", ".test"}
     assert sorted(path.name for path in Path().glob("lenet_iter_*")) == [
         f"lenet_iter_{iteration}.{kind}" for iteration in (10, 20) for kind in KINDS
     ]
 
 
-def test_the_same_seed_gives_the_same_log(capsys):
-    write_solver("display: 1 " + TESTS.replace("test_initialization: false", ""), TESTED + classify())
+def logs_of_two_runs(capsys) -> list[list[str]]:
+    """Without times."""
     logs = []
     for _ in range(2):
         assert train() == 0
         lines = [line.split("] ", 1)[1] for line in capsys.readouterr().err.splitlines()]
         logs.append([re.sub(r"\([^ ]+ iter/s, [^ ]+s/", "(", line) for line in lines])
-    assert logs[0] == logs[1]
-    assert len(logs[0]) > 40
+    return logs
+
+
+def test_the_same_seed_gives_the_same_log(capsys):
+    write_solver("display: 1 " + TESTS.replace("test_initialization: false", ""), TESTED + classify())
+    one, other = logs_of_two_runs(capsys)
+    assert one == other
+    assert len(one) > 40
+
+
+def test_the_same_seed_gives_the_same_log_of_the_siamese_tutorial(capsys):
+    """The net of the example and its solver, on pairs of noise and for fewer iterations."""
+    example = Path(__file__).parents[1] / "examples" / "siamese"
+    draws = np.random.default_rng(1)
+    for kind in ("train", "test"):
+        with create_database(f"{kind}_pairs", "leveldb") as writer:
+            for i in range(300):
+                pair = draws.integers(0, 256, (2, 28, 28), dtype=np.uint8)
+                writer.put(b"%08d" % i, encode_datum(pair, int(draws.integers(2))))
+    net = (example / "mnist_siamese_train_test.prototxt").read_text("utf-8")
+    Path("net.prototxt").write_text(re.sub(r"examples/siamese/mnist_siamese_(train|test)_leveldb", r"\1_pairs", net))
+    changes = {"net": '"net.prototxt"', "test_iter": "2", "test_interval": "10", "display": "1", "max_iter": "25"}
+    changes |= {"snapshot": "0", "snapshot_prefix": '"s"'}
+    solver = (example / "mnist_siamese_solver.prototxt").read_text("utf-8")
+    for name, value in changes.items():
+        solver, count = re.subn(rf"^{name}: .*", f"{name}: {value}", solver, flags=re.MULTILINE)
+        assert count == 1
+    Path("solver.prototxt").write_text(solver + "random_seed: 5\n")
+    one, other = logs_of_two_runs(capsys)
+    assert one == other
+    assert sum("loss = " in line for line in one) > 50

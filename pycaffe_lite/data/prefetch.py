@@ -12,15 +12,27 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from ..errors import DataError
+from ..errors import DataError, NetError
+from ..proto.caffe_pb2 import DataParameter
 
 Batch = TypeVar("Batch")
 
+MAX_DEPTH = 1000
 JOIN_SECONDS = 1.0  # how long an end waits for a batch that is being made
 
 
+def checked_depth(param: DataParameter) -> int:
+    """`prefetch`: how many batches are to be ready. Raises `NetError` for none, and for more than memory could be meant for.
+
+    As in Caffe this field of `data_param` counts for all types of layers that read ahead.
+    """
+    if not 1 <= param.prefetch <= MAX_DEPTH:
+        raise NetError(f"expected data_param.prefetch to be at least 1 and at most {MAX_DEPTH}, received {param.prefetch}")
+    return param.prefetch
+
+
 class Prefetcher(Generic[Batch]):
-    """Calls `produce` in a thread of its own, and keeps up to `depth` results ready for `get`.
+    """Calls `produce` in a thread of its own, and keeps from half of `depth` up to `depth` results ready for `get`.
 
     The thread starts at the first `get`. It ends at `close`, when this object is dropped, when the interpreter exits, or
     after an error. `produce` must not refer to this object or to its owner, or neither would ever be dropped.
@@ -71,8 +83,10 @@ class _Queue(Generic[Batch]):
             if self.closed:
                 raise DataError("data cannot be read: the reader was closed")
             if self.batches:
-                self.changed.notify_all()
-                return self.batches.popleft()
+                batch = self.batches.popleft()
+                if len(self.batches) <= self.depth // 2:
+                    self.changed.notify_all()
+                return batch
             if self.error is None:
                 raise DataError(f"data cannot be read on after an error: {self.last_words}")
             # Raised, an error refers to the frames it passes, and so to our owner, which this must not keep alive.
@@ -92,9 +106,14 @@ class _Queue(Generic[Batch]):
             del batch  # or it would stay in memory while this waits
 
     def wait_for_room(self) -> bool:
-        """Returns False if there is to be no further batch."""
+        """Returns False if there is to be no further batch.
+
+        A full queue is left alone until half of it is used: batches that are made a few at a time disturb the kernels that
+        train less (measured by benchmarks/reading.py).
+        """
         with self.changed:
-            self.changed.wait_for(lambda: len(self.batches) < self.depth or self.closed)
+            if len(self.batches) == self.depth:
+                self.changed.wait_for(lambda: len(self.batches) <= self.depth // 2 or self.closed)
             return not self.closed
 
     def put(self, batch: Batch) -> None:

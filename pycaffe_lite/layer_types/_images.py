@@ -4,89 +4,20 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
-from .. import rng
 from ..blob import MAX_COUNT
 from ..data.datum import decode_image
-from ..data.prefetch import Prefetcher
-from ..errors import DataError, NetError, did_you_mean
-from ..layer import Blobs, Layer, whole
+from ..errors import DataError, DataMissing, NetError, did_you_mean
+from ._batches import Batches
 
 
-class Batch(NamedTuple):
-    images: np.ndarray  # N x C x H x W, transformed
-    labels: np.ndarray  # N
-    position: dict[str, Any]  # of the reader after this batch
-
-
-class Reader(Protocol):
-    """Reads one batch after the other. It must not know its layer, which can be dropped while a thread reads."""
-
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the first batch of images."""
-
-    def read(self) -> Batch: ...
-
-    def position(self) -> dict[str, Any]:
-        """All that it takes to go on from here, as JSON can hold it."""
-
-    def seek(self, position: dict[str, Any]) -> None:
-        """Goes on from there. Raises `ValueError`, `TypeError` or `LookupError` for what is none."""
-
-    def extent(self) -> int:
-        """The number of items in the list."""
-
-
-class ImageBatches(Layer):
+class ImageBatches(Batches):
     """top[0]: N x C x H x W.   top[1]: N."""
 
-    exact_bottoms = 0
     exact_tops = 2
-
-    def new_reader(self) -> Reader:
-        """What the parameters ask for. Raises for those that make no sense, and for lists that cannot be read."""
-        raise NotImplementedError
-
-    def setup(self, bottom: Blobs, top: Blobs) -> None:
-        if not self.param.data_param.prefetch:
-            raise NetError("expected data_param.prefetch to be at least 1, received 0")
-        reader = self.new_reader()
-        self._shape = reader.shape()
-        self._start(reader)
-
-    def _start(self, reader: Reader) -> None:
-        self._position, self._extent = reader.position(), reader.extent()
-        self._prefetcher = Prefetcher(reader.read, self.param.data_param.prefetch)
-
-    def save_state(self) -> dict[str, Any]:
-        """Where the batch ended that `forward` handed out last, however far the thread has read ahead."""
-        return {**self._position, "items": self._extent}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        # A stream of its own for the new reader: a thread that does not end at once may still draw from the one before.
-        self.rng = rng.stream_at(state["rng"])
-        reader = self.new_reader()
-        self.warn_if_changed("items", whole(state["items"]), reader.extent())
-        reader.seek(state)
-        self._prefetcher.close()
-        self._start(reader)
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        top[0].reshape(self._shape)
-        top[1].reshape(self._shape[0])
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        batch = self._prefetcher.get()
-        self._shape, self._position = batch.images.shape, batch.position
-        self.reshape(bottom, top)
-        top[0].data[...] = batch.images
-        top[1].data[...] = batch.labels
-
-    def close(self) -> None:
-        self._prefetcher.close()
 
 
 def check_size(*shape: int) -> None:
@@ -100,7 +31,7 @@ def open_list(source: str, field: str) -> Any:
     if not source:
         raise NetError(f"expected a list of images in {field}.source, received none")
     if not os.path.isfile(source):
-        raise DataError(f'there is no list of images "{source}"{_near(source)}; relative paths start at {os.getcwd()}')
+        raise DataMissing(f'there is no list of images "{source}"{_near(source)}; relative paths start at {os.getcwd()}')
     try:
         return open(source, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
@@ -110,7 +41,7 @@ def open_list(source: str, field: str) -> Any:
 def read_image_file(path: str) -> bytes:
     """The bytes of an image file."""
     if not os.path.isfile(path):  # nor a device, which may have no end
-        raise DataError(f"there is no such file{_near(path)}")
+        raise DataMissing(f"there is no such file{_near(path)}")
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -1,11 +1,6 @@
 """Base of RNN and LSTM (Caffe's recurrent_layer.cpp), and the unit that LSTM and LSTMUnit share (lstm_unit_layer.cpp).
 
-bottom[0]: x, T x N x ..., T time steps of N independent streams.   bottom[1]: cont, T x N, 0 where a stream begins anew: the
-state before that step is multiplied by it.   bottom[2], optional: N x ..., an input that is the same in all steps.
-top[0]: T x N x D, D = `recurrent_param.num_output`. T stays as it was at set-up, N may change.
-
-The state after the last step is the one that the next forward begins with; no gradient goes across. With `expose_hidden` it
-comes in as the last bottoms and goes out as the last tops, 1 x N x D each, which pass no gradients either.
+Bottoms, tops and what goes from one forward to the next: see `lstm.py`.
 
 Caffe unrolls a net of elementary layers. Here what does not depend on the state is one product for all steps: x W_x' + b,
 and the gradients of parameters and inputs. What is left goes step by step.

@@ -1,4 +1,9 @@
-"""AbsVal: y = |x|, with a gradient of 0 at 0   (absval_layer.cpp).   bottom[0], top[0]: any shape, may be the same blob."""
+"""AbsVal: `y = |x|`, with a gradient of 0 at 0   (absval_layer.cpp).
+
+bottom[0], top[0]: any shape, may be the same blob.
+
+Differences from Caffe: works in place, which Caffe refuses.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,17 @@
 """Accuracy: the share of items whose label is among the `top_k` best scores   (accuracy_layer.cpp).
 
-bottom[0]: `N x C x ...` scores; `accuracy_param.axis` is the axis of the classes, default 1, may be negative.
-bottom[1]: labels from 0 to C - 1, one for each prediction.   top[0]: scalar.
-top[1], optional: `C`, the accuracy of each class, 0 for a class that does not occur.
-`accuracy_param` has `top_k` (default 1) and `ignore_label` as well.
+bottom[0]: `N x C x ...` scores.   bottom[1]: labels from 0 to C - 1, one for each prediction.
+top[0]: scalar.   top[1], optional: `C`, the accuracy of each class, 0 for a class that does not occur.
 
-An item is right when fewer than `top_k` other classes score at least as high as its own: a tie counts against it.
+An item is right when fewer than `top_k` other classes score at least as high as its own: a tie counts against it. There is
+no gradient. Where all labels are ignored the accuracy is 0.
+
+`accuracy_param`:
+- `top_k` (default 1): how many best scores count, at most C.
+- `axis` (default 1): the axis of the classes, may be negative.
+- `ignore_label` (default none): items with this label do not count.
+
+Differences from Caffe: a label out of range is an error; Caffe reads outside of the scores.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
 """ArgMax: the indices, or the values, of the largest elements   (argmax_layer.cpp).
 
 bottom[0]: `N x ...`.
-top[0], with `axis`: the bottom's shape with `top_k` at that axis: the indices, or with `out_max_val` the values.
-top[0], without: `N x 1 x top_k` (`x 1 ...`, as many axes as the bottom): the indices among all values of an item; with
-`out_max_val` `N x 2 x top_k ...`: indices and values.
-`argmax_param`: `top_k` (default 1), `out_max_val` (default false), `axis` (may be negative). There is no gradient.
+top[0], with `axis`: the bottom's shape with `top_k` at that axis, indices or, with `out_max_val`, values.
+top[0], without: `N x 1 x top_k` (`x 1 ...`, as many axes as the bottom), indices among all values of an item. With
+`out_max_val` it is `N x 2 x top_k ...`, indices and values.
 
-The largest comes first; of equal values the one with the larger index.
+The largest comes first; of equal values the one with the larger index. There is no gradient.
+
+`argmax_param`:
+- `out_max_val` (default false): gives the values as well, or with `axis` in place of the indices.
+- `top_k` (default 1): how many.
+- `axis` (default none): the axis along which to look, may be negative. Not given: over all but the first.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Bias: y = x + b, where b covers some axes of x and is the same along the others   (bias_layer.cpp).
+"""Bias: `y = x + b`, where b covers some axes of x and is the same along the others   (bias_layer.cpp).
 
 bottom[0], top[0]: x and y, any shape, may be the same blob.
 bottom[1], optional: b, whose shape is that of the axes of x from `axis` on.
 Parameter, if there is no bottom[1]: b, with the shape of `num_axes` axes of x from `axis` on.
-`bias_param`: `axis` (default 1, may be negative), `num_axes` (default 1; -1: all that follow; 0: b is a scalar), `filler`
-(default 0).
+
+`bias_param`:
+- `axis` (default 1): the first axis of x that b covers, may be negative.
+- `num_axes` (default 1): how many axes a learned b covers. -1: all that follow; 0: b is a scalar.
+- `filler` (default 0): the first values of a learned b.
 """
 
 from __future__ import annotations

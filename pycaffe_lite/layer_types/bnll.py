@@ -1,7 +1,8 @@
-"""BNLL: y = log(1 + exp(x)), the binomial normal log likelihood   (bnll_layer.cpp).
+"""BNLL: `y = log(1 + exp(x))`, the binomial normal log likelihood   (bnll_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. In place Caffe takes y for x in the gradient, and so does this layer:
-models that were trained so go on as they began.
+bottom[0], top[0]: any shape, may be the same blob.
+
+In place the gradient takes y for x, as Caffe's does: models that were trained so go on as they began.
 """
 
 from __future__ import annotations

@@ -1,6 +1,13 @@
-"""Clip: y = x, but at least `min` and at most `max`; the gradient passes inside and on the bounds   (clip_layer.cpp).
+"""Clip: `y = min(max(x, min), max)`; the gradient passes inside and on the bounds   (clip_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `clip_param`: `min` and `max`, both required.
+bottom[0], top[0]: any shape, may be the same blob.
+
+`clip_param`:
+- `min` (required): the lower bound.
+- `max` (required): the upper bound.
+
+Differences from Caffe: in place the gradient is that of x, 0 outside of the bounds; Caffe's passes everywhere. Without
+`clip_param` there is an error; Caffe clips to 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,12 @@
 """Concat: joins blobs along an axis   (concat_layer.cpp).
 
-bottom: one or more blobs that are equal in all dimensions but that one.   top[0]: the blobs, in order.
-`concat_param.axis`: default 1, may be negative (`concat_dim` is its old name). A single bottom is the top's memory.
+bottom: one or more blobs that are equal in all dimensions but that of `axis`.   top[0]: the blobs, in order.
+
+A single bottom is the top's memory.
+
+`concat_param`:
+- `axis` (default 1): the axis along which to join, may be negative.
+- `concat_dim` (default 1): its old name. Not with `axis`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,14 @@
 
     loss = sum of d^2 (similar) or max(margin - d, 0)^2 (not similar), over 2 N,   d = |a - b|
 
-bottom[0], bottom[1]: `N x C` (`x 1 x 1`) features.   bottom[2]: N labels, similar where the integer part is not 0.
-top[0]: scalar. `contrastive_loss_param`: `margin` (default 1); `legacy_version` takes max(margin - d^2, 0) instead.
+bottom[0], bottom[1]: `N x C` (`x 1 x 1`) features a and b.   bottom[2]: `N` labels, similar where the integer part is not 0.
+top[0]: scalar.
+
 Hadsell, Chopra and LeCun, Dimensionality reduction by learning an invariant mapping, 2006.
+
+`contrastive_loss_param`:
+- `margin` (default 1): the distance from which on pairs that are not similar have no loss.
+- `legacy_version` (default false): takes `max(margin - d^2, 0)` for these.
 """
 
 from __future__ import annotations

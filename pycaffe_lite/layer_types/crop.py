@@ -2,8 +2,10 @@
 
 bottom[0]: any shape.   bottom[1]: any values; only its shape counts, from `axis` on.
 top[0]: the shape of bottom[0] before `axis`, of bottom[1] from there on.
-`crop_param`: `axis` (default 2, may be negative), `offset`: where the cut begins, one for all axes or one for each from
-`axis` on; default 0.
+
+`crop_param`:
+- `axis` (default 2): the first axis that is cut, may be negative; all that follow are cut as well.
+- `offset` (default 0): where the cut begins, one value for all of these axes or one for each.
 """
 
 from __future__ import annotations

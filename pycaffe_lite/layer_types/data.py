@@ -1,7 +1,24 @@
-"""Data: images and labels from an LMDB or LevelDB database (Caffe's data_layer.cpp).
+"""Data: images and labels from an LMDB or LevelDB database   (data_layer.cpp).
 
-top[0]: N x C x H x W, the images of N = `batch_size` records after `transform_param`.   top[1], optional: N, the labels.
-Records come in key order, and after the last one comes the first. Batches are read ahead by a background thread.
+No bottoms.   top[0]: `N x C x H x W`, the images of N = `batch_size` records after `transform_param`.
+top[1], optional: `N`, the labels.
+
+Records come in the order of their keys, and after the last one comes the first. Batches are read ahead by a background
+thread. The images of a batch are of one size; from batch to batch it may change.
+
+`data_param`:
+- `source` (required): the folder of the database.
+- `batch_size` (required): N.
+- `backend` (default LEVELDB): LEVELDB or LMDB; what the folder holds wins.
+- `prefetch` (default 4): how many batches are read ahead, at least 1.
+- `force_encoded_color` (default false): as `force_color` of `transform_param`.
+- `rand_skip` (default 0): ignored, with a warning.
+- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and
+  V1 nets, whose values go to `transform_param`.
+
+Differences from Caffe: the database is recognised by its files, not by `backend`. All records of a batch have one size,
+even with a `crop_size`. A damaged record is an error that names its key. Image files in records are decoded by Pillow, whose
+pixels may differ from OpenCV's by rounding.
 """
 
 from __future__ import annotations
@@ -14,7 +31,7 @@ import numpy as np
 from .. import glog, rng
 from ..data.database import Database, open_database
 from ..data.datum import decode_datums
-from ..data.prefetch import Prefetcher
+from ..data.prefetch import Prefetcher, checked_depth
 from ..data.transformer import Transformer
 from ..errors import DataError, NetError
 from ..layer import Blobs, Layer, register, whole
@@ -51,10 +68,13 @@ class BatchReader:
         self._cursor = database.cursor(start.key if start else None)
         self._next = self._cursor.next()
         self._count = start.records if start else 0
+        self._rng = rng.state_of(transformer.rng)
 
     @property
     def position(self) -> Position:
-        return Position(self._next[0], self._count, rng.state_of(self.transformer.rng))
+        if self.transformer.draws:
+            self._rng = rng.state_of(self.transformer.rng)
+        return Position(self._next[0], self._count, self._rng)
 
     def shape(self) -> tuple[int, ...]:
         """The shape of the next batch, if all of its records are like the first."""
@@ -66,8 +86,7 @@ class BatchReader:
 
     def read(self) -> Batch:
         """The next batch. All of its records must have the shape of its first one."""
-        records = [self._next, *(self._cursor.next() for _ in range(self.batch_size - 1))]
-        self._next = self._cursor.next()
+        *records, self._next = [self._next, *self._cursor.take(self.batch_size)]
         self._count += self.batch_size
         keys, values = zip(*records, strict=True)
         try:
@@ -108,7 +127,7 @@ class Data(Layer):
         if position:  # a stream of its own: a thread that does not end at once may still draw from the one before
             transformer.rng = self.rng = rng.stream_at(position.rng)
         self._reader = BatchReader(self._database, transformer, param.batch_size, self.dtype, position)
-        self._prefetcher = Prefetcher(self._reader.read, param.prefetch)
+        self._prefetcher = Prefetcher(self._reader.read, checked_depth(param))
         self.position = self._reader.position
 
     def seek(self, position: Position) -> None:
@@ -147,8 +166,8 @@ class Data(Layer):
 def _check(param: DataParameter) -> None:
     if not param.source:
         raise NetError("expected the folder of a database in data_param.source, received none")
-    if not param.batch_size or not param.prefetch:
-        values = f"batch_size {param.batch_size} and prefetch {param.prefetch}"
-        raise NetError(f"data_param: expected batch_size and prefetch to be at least 1, received {values}")
+    if not param.batch_size:
+        raise NetError("expected data_param.batch_size to be at least 1, received 0")
+    checked_depth(param)
     if param.rand_skip:
         glog.warning("data_param.rand_skip is ignored, as in Caffe")

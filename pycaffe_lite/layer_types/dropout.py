@@ -1,10 +1,16 @@
-"""Dropout: in TRAIN, y = 0 with probability `dropout_ratio`, else x / (1 - `dropout_ratio`); in TEST, y = x.
+"""Dropout: `y = 0` with probability `dropout_ratio`, else `x / (1 - dropout_ratio)`; in TEST `y = x`   (dropout_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `dropout_param.dropout_ratio`: 0 <= ratio < 1, default 0.5 (Caffe, in
-dropout_layer.cpp, checks this in debug builds only, and gives NaN for 1). Srivastava et al., Dropout, 2014.
+bottom[0], top[0]: any shape, may be the same blob.
 
-The mask is no array: whether an element is kept is a hash of its index and of a key that is drawn in each forward, and so
-backward finds the same ones again.
+Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014.
+
+`dropout_param`:
+- `dropout_ratio` (default 0.5): the probability of a 0, from 0 to below 1.
+
+Differences from Caffe: a ratio of 1 is an error; Caffe checks it in debug builds only, and gives NaN.
+
+Inside: the mask is no array. Whether an element is kept is a hash of its index and of a key that is drawn in each forward,
+and so backward finds the same ones again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""DummyData: blobs that fillers fill (dummy_data_layer.cpp).
+"""DummyData: blobs that fillers fill   (dummy_data_layer.cpp).
 
-top: any number of blobs. `dummy_data_param`: `shape` (or the old `num`, `channels`, `height`, `width`) and `data_filler`,
-each once for all tops or once for each; without a filler the tops are 0. A constant is filled in once, anything else anew
-in each forward.
+No bottoms.   top: any number of blobs.
+
+`dummy_data_param`: each of these once for all tops, or once for each.
+- `data_filler` (default 0): the values. A constant is filled in once, anything else anew in each forward.
+- `shape` (required): the shape.
+- `num`, `channels`, `height`, `width` (default none): its old form. Not with `shape`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,21 @@
 """Eltwise: the sum, the product or the maximum of blobs, element by element   (eltwise_layer.cpp).
 
-bottom: two or more blobs of one shape.   top[0]: that shape; may be the same blob as bottom[0].
-`eltwise_param`: `operation` (SUM, the default, PROD or MAX), `coeff` (for SUM: a factor for each bottom, default 1),
-`stable_prod_grad` (for PROD, default true: backward multiplies the other bottoms; false: it divides y by the bottom).
+    SUM    y = coeff[0] a + coeff[1] b + ...
+    PROD   y = a b ...
+    MAX    y = max(a, b, ...)
+
+bottom: two or more blobs a, b, ... of one shape.   top[0]: that shape; may be the same blob as bottom[0].
 
 The gradient of MAX goes to the bottom with the largest value; of equal ones bottom 1 comes before bottom 0, and both before
 later ones.
+
+`eltwise_param`:
+- `operation` (default SUM): SUM, PROD or MAX.
+- `coeff` (default 1): for SUM, a factor for each bottom.
+- `stable_prod_grad` (default true): for PROD, backward multiplies the other bottoms; false: it divides y by the bottom,
+  which fails at 0.
+
+Differences from Caffe: may work in place; Caffe's results are wrong there.
 """
 
 from __future__ import annotations

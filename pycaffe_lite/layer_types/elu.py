@@ -1,7 +1,13 @@
-"""ELU: y = x where x > 0, else alpha * (exp(x) - 1)   (elu_layer.cpp).
+"""ELU: `y = x` where x > 0, else `alpha * (exp(x) - 1)`   (elu_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `elu_param.alpha`: default 1.
+bottom[0], top[0]: any shape, may be the same blob.
+
 Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, 2015.
+
+`elu_param`:
+- `alpha` (default 1): the limit, negated, for very negative x.
+
+Differences from Caffe: in place with a negative `alpha` the gradient is right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""Exp: y = base ^ (shift + scale * x)   (exp_layer.cpp).
+"""Exp: `y = base ^ (shift + scale * x)`   (exp_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `exp_param`: `base` (positive, or -1 for e, the default), `scale`
-(default 1), `shift` (default 0).
+bottom[0], top[0]: any shape, may be the same blob.
+
+`exp_param`:
+- `base` (default -1): positive, or -1 for e.
+- `scale` (default 1): factor on x.
+- `shift` (default 0): added to scale * x.
 """
 
 from __future__ import annotations

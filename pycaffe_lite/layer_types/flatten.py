@@ -1,7 +1,10 @@
 """Flatten: makes one axis of several   (flatten_layer.cpp).
 
 bottom[0]: any shape.   top[0]: the same memory, values and gradient, with the axes from `axis` to `end_axis` as one.
-`flatten_param`: `axis` (default 1) and `end_axis` (default -1, included), both may be negative.
+
+`flatten_param`:
+- `axis` (default 1): the first of the axes, may be negative.
+- `end_axis` (default -1): the last of them, included, may be negative.
 """
 
 from __future__ import annotations

@@ -1,11 +1,19 @@
-"""HDF5Data: rows of the data sets in HDF5 files (Caffe's hdf5_data_layer.cpp).
+"""HDF5Data: rows of the data sets in HDF5 files   (hdf5_data_layer.cpp).
 
-top[i]: `batch_size` x the rest of the shape of the data set that has the top's name. Every data set has one row for each
-item along its first axis, and integers or floats of any size, which become the floats of the net.
+No bottoms.   top: any number of blobs, `batch_size x ...`, the rest of the shape of the data set that has the top's name.
 
-`source` is a text file that lists the HDF5 files. They are read one after the other, each as a whole; a batch may begin in
-one file and end in the next, and after the last file comes the first. `shuffle` permutes the files in each round, and the
-rows within each file.
+Every data set has one row for each item along its first axis, and integers or floats of any size, which become the floats of
+the net. Files are read one after the other, each as a whole; a batch may begin in one file and end in the next, and after
+the last file comes the first. A `transform_param` is refused. `prefetch` of `data_param` (default 4) says how many batches
+are read ahead.
+
+`hdf5_data_param`:
+- `source` (required): a text file that lists the HDF5 files; relative paths start at the current folder.
+- `batch_size` (required): rows of a batch.
+- `shuffle` (default false): permutes the files in each round, and the rows within each file.
+
+Differences from Caffe: a file whose rows have another shape than those of the file before is an error, as is one without
+rows.
 """
 
 from __future__ import annotations
@@ -19,9 +27,10 @@ import numpy as np
 
 from .. import rng
 from ..blob import MAX_COUNT, shape_text
-from ..errors import DataError, NetError, did_you_mean
-from ..layer import Blobs, Layer, register, whole
+from ..errors import DataError, DataMissing, NetError, did_you_mean
+from ..layer import register, whole
 from ..proto.caffe_pb2 import HDF5DataParameter
+from ._batches import Batch, Batches
 
 # A damaged or hostile file can claim any shape. Above the first size, a data set must be stored in at least so much of it
 # as its best compression (deflate, 1 in 1032) would leave.
@@ -30,65 +39,74 @@ MAX_RATIO = 1100
 
 
 @register("HDF5Data")
-class HDF5Data(Layer):
-    exact_bottoms = 0
+class HDF5Data(Batches):
     min_tops = 1
 
-    def setup(self, bottom: Blobs, top: Blobs) -> None:
+    def new_reader(self, stream: np.random.Generator) -> RowReader:
         if self.param.HasField("transform_param"):
             raise NetError("HDF5Data does not transform its data: expected no transform_param")
-        param = self.param.hdf5_data_param
-        _check(param)
-        self._batch_size = param.batch_size
-        self._shuffle = param.shuffle
+        _check(self.param.hdf5_data_param)
+        return RowReader(self.param.hdf5_data_param, list(self.param.top), self.dtype, stream)
+
+
+class RowReader:
+    """Reads the rows of a list of files, each of which it opens when it comes to its first row."""
+
+    def __init__(self, param: HDF5DataParameter, names: list[str], dtype: np.dtype, stream: np.random.Generator):
+        self._batch_size, self._shuffle = param.batch_size, param.shuffle
+        self._names, self._dtype, self._rng = names, dtype, stream
         self._listed = read_list(param.source)
         self._files: list[str] = []
         self._rows = np.arange(0)
         self._arrays: list[np.ndarray] = []
         self._start_round()
-        self._open()
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        for blob, array in zip(top, self._arrays, strict=True):
-            blob.reshape((self._batch_size, *array.shape[1:]))
+    def shapes(self) -> list[tuple[int, ...]]:
+        if not self._arrays:
+            self._open()
+        return [(self._batch_size, *array.shape[1:]) for array in self._arrays]
 
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
+    def read(self) -> Batch:
+        batch = [np.empty(shape, self._dtype) for shape in self.shapes()]
         filled = 0
         while filled < self._batch_size:
             rows = self._rows[self._row : self._row + self._batch_size - filled]
-            for blob, array in zip(top, self._arrays, strict=True):
+            for out, array in zip(batch, self._arrays, strict=True):
                 # Without "clip", which changes nothing here, NumPy would go through a buffer.
-                np.take(array, rows, axis=0, out=blob.data[filled : filled + len(rows)], mode="clip")
+                np.take(array, rows, axis=0, out=out[filled : filled + len(rows)], mode="clip")
             filled += len(rows)
             self._row += len(rows)
             if self._row == len(self._rows):
                 self._next_file()
+        return Batch(batch, self.position())
 
     # A shuffled order is not kept but drawn again, from where the random stream stood before.
 
-    def save_state(self) -> dict[str, Any]:
-        place = {"file": self._file, "files": len(self._files), "row": self._row, "rows": len(self._rows)}
+    def position(self) -> dict[str, Any]:
+        place: dict[str, Any] = {"file": self._file, "row": self._row, "rows": len(self._rows)}
         return {**place, "before_files": self._before_files, "before_rows": self._before_rows} if self._shuffle else place
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        file, row = whole(state["file"], whole(state["files"])), whole(state["row"], whole(state["rows"]))
-        streams = [rng.stream_at(state[name]) for name in ("before_files", "before_rows")] if self._shuffle else None
+    def seek(self, position: dict[str, Any]) -> None:
+        file = whole(position["file"], whole(position["files"]))
+        row = whole(position["row"], whole(position["rows"]))
+        streams = [rng.stream_at(position[name]) for name in ("before_files", "before_rows")] if self._shuffle else None
         if streams:
-            self.rng = streams[0]
+            self._rng = streams[0]
         self._start_round()
-        self.warn_if_changed("files", state["files"], len(self._files))
         self._file = file % len(self._files)
         if streams:
-            self.rng = streams[1]
+            self._rng = streams[1]
         self._open()
-        self.warn_if_changed("rows", state["rows"], len(self._rows))
         self._row = row % len(self._rows)
+
+    def extent(self) -> dict[str, int]:
+        return {"files": len(self._files), "rows": len(self._rows)}
 
     def _start_round(self) -> None:
         self._file, self._files = 0, list(self._listed)
         if self._shuffle:
-            self._before_files = rng.state_of(self.rng)
-            self.rng.shuffle(self._files)
+            self._before_files = rng.state_of(self._rng)
+            self._rng.shuffle(self._files)
 
     def _next_file(self) -> None:
         if len(self._files) == 1:
@@ -101,8 +119,8 @@ class HDF5Data(Layer):
 
     def _open(self) -> None:
         path = self._files[self._file]
-        arrays = load(path, self.param.top, self.dtype)
-        for name, before, array in zip(self.param.top, self._arrays or arrays, arrays, strict=True):
+        arrays = load(path, self._names, self._dtype)
+        for name, before, array in zip(self._names, self._arrays or arrays, arrays, strict=True):
             expected, received = before.shape[1:], array.shape[1:]
             if received != expected:
                 shapes = f"{shape_text(expected)} as in the file before, received {shape_text(received)}"
@@ -114,8 +132,8 @@ class HDF5Data(Layer):
         self._row = 0
         self._rows = np.arange(len(self._arrays[0]))
         if self._shuffle:
-            self._before_rows = rng.state_of(self.rng)
-            self.rng.shuffle(self._rows)
+            self._before_rows = rng.state_of(self._rng)
+            self._rng.shuffle(self._rows)
 
 
 def _check(param: HDF5DataParameter) -> None:
@@ -128,7 +146,7 @@ def _check(param: HDF5DataParameter) -> None:
 def read_list(source: str) -> list[str]:
     """The file names in a list, which white space separates, as in Caffe. They are relative to the current folder."""
     if not os.path.isfile(source):
-        raise DataError(f"there is no list of HDF5 files {_missing(source)}")
+        raise DataMissing(f"there is no list of HDF5 files {_missing(source)}")
     try:
         if h5py.is_hdf5(source):
             raise DataError(f'expected a text file that lists HDF5 files, but "{source}" is an HDF5 file itself')
@@ -144,7 +162,7 @@ def read_list(source: str) -> list[str]:
 def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
     """The data sets with these names, of equally many rows, as arrays of `dtype`. Raises `DataError`."""
     if not os.path.isfile(path):
-        raise DataError(f"there is no HDF5 file {_missing(path)}")
+        raise DataMissing(f"there is no HDF5 file {_missing(path)}")
     try:
         with h5py.File(path, "r") as file:
             arrays = [_read(file, name, dtype) for name in names]

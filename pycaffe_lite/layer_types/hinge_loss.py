@@ -1,10 +1,15 @@
-"""HingeLoss: how far scores are from the right side of a margin of 1, over N   (hinge_loss_layer.cpp).
+"""HingeLoss: how far scores are from the right side of a margin of 1   (hinge_loss_layer.cpp).
 
     h = max(0, 1 - s x),   s = 1 for the label and -1 for all other classes
-    loss = the sum of h (norm L1, the default) or of h^2 (L2), over N
+    loss = the sum of h (L1) or of h^2 (L2), over N
 
-bottom[0]: `N x C x ...` scores; everything behind the first axis counts as classes.   bottom[1]: N labels from 0 on.
-top[0]: scalar. `hinge_loss_param`: `norm`.
+bottom[0]: `N x C x ...` scores x; everything behind the first axis counts as classes.   bottom[1]: `N` labels from 0 on.
+top[0]: scalar.
+
+`hinge_loss_param`:
+- `norm` (default L1): L1 or L2.
+
+Differences from Caffe: a label out of range is an error; Caffe writes outside of the scores.
 """
 
 from __future__ import annotations

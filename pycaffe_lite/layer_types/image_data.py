@@ -1,14 +1,29 @@
-"""ImageData: images and labels from files (Caffe's image_data_layer.cpp).
+"""ImageData: images and labels from files   (image_data_layer.cpp).
 
-top[0]: N x C x H x W, N = `batch_size` images after `transform_param`, C = 3 (blue, green, red), or 1 without `is_color`.
-top[1]: N, the labels.
+No bottoms.
+top[0]: `N x C x H x W`, N = `batch_size` images after `transform_param`, C = 3 (blue, green, red), or 1 without `is_color`.
+top[1]: `N`, the labels.
 
-`source` is a text file with a path and an integer label on each line; `root_folder` is put before each path as it is. After
-the last line comes the first. `shuffle` permutes the lines in each round, `rand_skip` leaves out a random number of them,
-below it, at the start. `new_height` and `new_width` resize every image (see `resize`). Without a size and without a crop the
-images of a batch must be of one size; from batch to batch it may change.
+After the last line of the list comes the first. Without a size and without a crop the images of a batch must be of one size;
+from batch to batch it may change. `prefetch` of `data_param` (default 4) says how many batches are read ahead.
 
-Unlike Caffe, which takes what is no number for the label 0, lines without a label are an error.
+`image_data_param`:
+- `source` (required): a text file with a path and an integer label on each line.
+- `root_folder` (default ""): put before each path as it is, so it should end in a slash.
+- `batch_size` (default 1): N.
+- `shuffle` (default false): permutes the lines in each round.
+- `rand_skip` (default 0): leaves out a random number of lines, below it, at the start.
+- `new_height` (default 0), `new_width` (default 0): every image is resized to this, in pixels; both or none.
+- `is_color` (default true): three channels, whatever the file holds, else one.
+- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and
+  V1 nets, whose values go to `transform_param`.
+
+Differences from Caffe:
+- Lines without a label are an error; Caffe takes what is no number for the label 0. A `rand_skip` beyond the list is cut to
+  it.
+- Files are decoded by Pillow (JPEG, PNG, BMP, WebP, PPM, of 8 bits per channel), whose pixels may differ from OpenCV's by
+  rounding. The orientation in EXIF data is not applied.
+- Resizing is OpenCV's bilinear interpolation, computed in floats: it may differ by 1.
 """
 
 from __future__ import annotations
@@ -25,12 +40,13 @@ from ..data.transformer import Transformer
 from ..errors import DataError, NetError
 from ..layer import register, whole
 from ..proto.caffe_pb2 import ImageDataParameter
-from ._images import Batch, ImageBatches, check_size, decode, open_list, read_image_file
+from ._batches import Batch
+from ._images import ImageBatches, check_size, decode, open_list, read_image_file
 
 
 @register("ImageData")
 class ImageData(ImageBatches):
-    def new_reader(self) -> ImageReader:
+    def new_reader(self, stream: np.random.Generator) -> ImageReader:
         param = self.param.image_data_param
         if not param.batch_size:
             raise NetError("expected image_data_param.batch_size to be at least 1, received 0")
@@ -38,7 +54,7 @@ class ImageData(ImageBatches):
             sizes = f"{param.new_height} and {param.new_width}"
             raise NetError(f"expected both of new_height and new_width, or none, received {sizes}")
         check_size(param.batch_size, 3, param.new_height or 1, param.new_width or 1)
-        return ImageReader(param, Transformer(self.param.transform_param, self.phase, self.rng), self.dtype)
+        return ImageReader(param, Transformer(self.param.transform_param, self.phase, stream), self.dtype)
 
 
 class ImageReader:
@@ -50,10 +66,11 @@ class ImageReader:
         self._start_round()
         self._next = int(transformer.rng.integers(min(param.rand_skip, len(self._paths)))) if param.rand_skip else 0
 
-    def shape(self) -> tuple[int, ...]:
+    def shapes(self) -> list[tuple[int, ...]]:
         item = self._order[self._next]
         with self._named(item):
-            return (self.param.batch_size, *self.transformer.output_shape(*self._read(item).shape))
+            shape = self.transformer.output_shape(*self._read(item).shape)
+        return [(self.param.batch_size, *shape), (self.param.batch_size,)]
 
     def read(self) -> Batch:
         items = [self._take() for _ in range(self.param.batch_size)]
@@ -69,7 +86,7 @@ class ImageReader:
                     raise DataError(f"expected {expected}, as the first image of its batch, received {received}")
                 self.transformer.transform(image[np.newaxis], out=images[i : i + 1])
         assert images is not None
-        return Batch(images, self._labels[items], self.position())
+        return Batch([images, self._labels[items]], self.position())
 
     def position(self) -> dict[str, Any]:
         return {"next": self._next, "before_round": self._before_round, "rng": rng.state_of(self.transformer.rng)}
@@ -82,8 +99,8 @@ class ImageReader:
         self._next = whole(position["next"]) % len(self._order)
         self.transformer.rng = after
 
-    def extent(self) -> int:
-        return len(self._paths)
+    def extent(self) -> dict[str, int]:
+        return {"items": len(self._paths)}
 
     def _start_round(self) -> None:
         self._next, self._order = 0, np.arange(len(self._paths))
@@ -110,7 +127,7 @@ class ImageReader:
             yield
         except DataError as error:
             path = self.param.root_folder + self._paths[item]
-            raise DataError(f'{self.param.source}:{self._lines[item]}: image "{path}": {error}') from error
+            raise type(error)(f'{self.param.source}:{self._lines[item]}: image "{path}": {error}') from error
 
 
 _LINE = re.compile(r"(.*\S)\s+([+-]?[0-9]{1,10})")

@@ -2,10 +2,18 @@
 
     loss = the mean of -(sum over classes c of H[label, c] log(p[c])),   p = softmax(x)
 
-bottom[0]: `N x C x ...` scores; `infogain_loss_param.axis` is the axis of the classes, default 1, may be negative.
-bottom[1]: labels from 0 to C - 1, one for each prediction.   bottom[2], or the file `infogain_loss_param.source` (a
-binaryproto): H, C x C values. With the identity this is SoftmaxWithLoss.   top[0]: scalar.   top[1], optional: p.
-`loss_param`: `ignore_label`, `normalization` (default VALID). Probabilities are no smaller than 1e-20 inside the logarithm.
+bottom[0]: `N x C x ...` scores x.   bottom[1]: labels from 0 to C - 1, one for each prediction.
+bottom[2], or the file `source`: H, `C x C` values, which get no gradient. With the identity this is SoftmaxWithLoss.
+top[0]: scalar.   top[1], optional: p; then `loss_weight` is needed for both.
+
+Probabilities are no smaller than 1e-20 inside the logarithm. Of `loss_param`, `ignore_label` and `normalization` (default
+VALID) count; `normalize` is refused, as in Caffe.
+
+`infogain_loss_param`:
+- `source` (default none): a binaryproto with H; not given, H is bottom[2].
+- `axis` (default 1): the axis of the classes, may be negative.
+
+Differences from Caffe: a label out of range is an error; Caffe reads outside of H.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Input: blobs that the caller fills (input_layer.cpp).
+"""Input: blobs that the caller fills   (input_layer.cpp).
 
-top: any number of blobs. `input_param.shape`: one for all tops, one for each, or none (the caller reshapes the blobs).
+No bottoms.   top: any number of blobs.
+
+`input_param`:
+- `shape` (default none): one for all tops, or one for each; without it the caller reshapes the blobs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,13 @@
-"""Log: y = logarithm to a base of (shift + scale * x)   (log_layer.cpp).
+"""Log: `y = logarithm of (shift + scale * x) to a base`   (log_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `log_param`: `base` (positive and not 1, or -1 for e, the default),
-`scale` (default 1), `shift` (default 0).
+bottom[0], top[0]: any shape, may be the same blob.
+
+`log_param`:
+- `base` (default -1): positive and not 1, or -1 for e.
+- `scale` (default 1): factor on x.
+- `shift` (default 0): added to scale * x.
+
+Differences from Caffe: in place the gradient is right; Caffe takes y for x.
 """
 
 from __future__ import annotations

@@ -1,15 +1,25 @@
-"""LRN: y = x / s^beta, where s tells how strong the neighbours are   (lrn_layer.cpp).
+"""LRN: `y = x / s^beta`, where s tells how strong the neighbours are   (lrn_layer.cpp).
 
     ACROSS_CHANNELS   s = k + alpha / n   * the sum of x^2 over the n channels around this one
     WITHIN_CHANNEL    s = 1 + alpha / n^2 * the sum of x^2 over the n x n pixels around this one
 
-bottom[0], top[0]: `N x C x H x W`, may be the same blob. Beyond the ends there are zeros. `lrn_param`: `local_size` (n, odd,
-default 5), `alpha` (1), `beta` (0.75), `k` (1, across channels only), `norm_region` (ACROSS_CHANNELS).
+bottom[0], top[0]: `N x C x H x W`, may be the same blob. Beyond the ends there are zeros.
+
 Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
 
-The kernels see `items x rows x columns`, N x C x (H W) or (N C) x H x W, and go through it in tiles: all rows of as many
-columns as stay in the cache, or of all columns where they are neighbours. Sums over neighbours run along with the window,
-in float64, so that nothing of a large value is left behind when it leaves.
+`lrn_param`:
+- `local_size` (default 5): n, an odd number.
+- `alpha` (default 1): factor on the sum.
+- `beta` (default 0.75): the power.
+- `norm_region` (default ACROSS_CHANNELS): which neighbours, see above.
+- `k` (default 1): of ACROSS_CHANNELS only.
+- `engine` (default DEFAULT): ignored.
+
+Differences from Caffe: works in place; Caffe's gradient is wrong there.
+
+Inside: the kernels see `items x rows x columns`, N x C x (H W) or (N C) x H x W, and go through it in tiles: all rows of as
+many columns as stay in the cache, or of all columns where they are neighbours. Sums over neighbours run along with the
+window, in float64, so that nothing of a large value is left behind when it leaves.
 """
 
 from __future__ import annotations

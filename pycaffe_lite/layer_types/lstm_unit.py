@@ -1,7 +1,13 @@
-"""LSTMUnit: what an LSTM does in one step once the sums of its gates are there (Caffe's lstm_unit_layer.cpp).
+"""LSTMUnit: what an LSTM does in one step once the sums of its gates are there   (lstm_unit_layer.cpp).
 
-bottom[0]: c, 1 x N x D.   bottom[1]: the sums, 1 x N x 4D, in the order input, forget, output, candidate.   bottom[2]: cont,
-1 x N, which has no gradient.   top[0]: the next c, 1 x N x D.   top[1]: h, 1 x N x D. The formulas are in `lstm.py`.
+    i, f, o, g = sigmoid, sigmoid, sigmoid, tanh of the quarters of the sums
+    c = cont f c + i g
+    h = o tanh(c)
+
+bottom[0]: c before the step, `1 x N x D`.   bottom[1]: the sums, `1 x N x 4D`, in the order i, f, o, g.
+bottom[2]: cont, `1 x N`, which has no gradient.   top[0]: c after the step, `1 x N x D`.   top[1]: h, `1 x N x D`.
+
+As in Caffe, the gradient takes cont f for the sigmoid f.
 """
 
 from __future__ import annotations

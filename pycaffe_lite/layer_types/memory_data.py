@@ -1,10 +1,17 @@
-"""MemoryData: images and labels from arrays in memory (Caffe's memory_data_layer.cpp).
+"""MemoryData: images and labels from arrays in memory   (memory_data_layer.cpp).
 
-top[0]: N x C x H x W, which are `batch_size`, `channels`, `height` and `width` of `memory_data_param`.
-top[1]: the labels, N before the first forward and N x 1 x 1 x 1 after it, as in Caffe.
+No bottoms.   top[0]: `batch_size x channels x height x width`.
+top[1]: the labels, `batch_size` before the first forward and `batch_size x 1 x 1 x 1` after it, as in Caffe.
 
-`Net.set_input_arrays` gives the arrays. Each forward hands out the next N items, and begins anew after the last.
-`transform_param` has no effect on arrays; it applies to the images that Caffe's C++ interface takes.
+`Net.set_input_arrays` gives the arrays, contiguous float32, of a multiple of `batch_size` items. Each forward hands out the
+next batch, and begins anew after the last. `transform_param` has no effect on arrays; it applies to the images that Caffe's
+C++ interface takes.
+
+`memory_data_param`:
+- `batch_size` (required): items of a batch.
+- `channels`, `height`, `width` (required): the shape of an item.
+
+Differences from Caffe: labels may be given as N values, not only as `N x 1 x 1 x 1`.
 """
 
 from __future__ import annotations

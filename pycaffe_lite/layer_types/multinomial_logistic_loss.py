@@ -1,7 +1,12 @@
-"""MultinomialLogisticLoss: the mean of -log(p[label])   (multinomial_logistic_loss_layer.cpp).
+"""MultinomialLogisticLoss: `loss = the mean of -log(p[label])`   (multinomial_logistic_loss_layer.cpp).
 
-bottom[0]: `N x C x ...` probabilities; everything behind the first axis counts as classes. bottom[1]: N labels from 0 on.
-top[0]: scalar. Probabilities are no smaller than 1e-20. On scores, SoftmaxWithLoss is more exact than Softmax and this.
+bottom[0]: `N x C x ...` probabilities p; everything behind the first axis counts as classes.   bottom[1]: `N` labels from 0
+on.
+top[0]: scalar.
+
+Probabilities are no smaller than 1e-20. On scores, SoftmaxWithLoss is more exact than Softmax and this.
+
+Differences from Caffe: a label out of range is an error; Caffe reads outside of the probabilities.
 """
 
 from __future__ import annotations

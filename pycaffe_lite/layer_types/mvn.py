@@ -1,8 +1,15 @@
-"""MVN: y = (x - mean) / (standard deviation + eps), over each plane or each image   (mvn_layer.cpp).
+"""MVN: `y = (x - mean) / (standard deviation + eps)`, over each plane or each image   (mvn_layer.cpp).
 
-bottom[0]: `N x C x H x W`, or fewer axes.   top[0]: the same with four axes; may be the bottom.
-`mvn_param`: `across_channels` takes mean and deviation over C x H x W, not H x W; `normalize_variance: false` subtracts the
-mean only; `eps`: default 1e-9. As in Caffe, the gradient takes eps for negligible beside the deviation.
+bottom[0]: `N x C x H x W`, or fewer axes.   top[0]: the same with four axes; may be the same blob.
+
+As in Caffe, the gradient takes eps for negligible beside the deviation.
+
+`mvn_param`:
+- `normalize_variance` (default true): false subtracts the mean only.
+- `across_channels` (default false): mean and deviation over `C x H x W`, not over `H x W`.
+- `eps` (default 1e-9): added to the standard deviation.
+
+Differences from Caffe: works in place; Caffe's gradient is wrong there.
 """
 
 from __future__ import annotations

@@ -1,13 +1,32 @@
-"""Pooling: the maximum, the mean or a random draw of each window of a plane.
+"""Pooling: the maximum, the mean or a random draw of each window of a plane   (pooling_layer.cpp).
 
-bottom: N x C x H x W. top[0]: N x C x H' x W' with H' = ceil((H + 2 pad - kernel) / stride) + 1 (floor with `round_mode:
-FLOOR`); where there is padding, a last window that would start beyond the image and its padding below is dropped. top[1],
-for MAX only: where in its plane (h W + w) each maximum stands. Defined by Caffe's pooling_layer.cpp.
+    H' = ceil((H + 2 pad - kernel_size) / stride) + 1   (floor with FLOOR)
+
+bottom[0]: `N x C x H x W`.   top[0]: `N x C x H' x W'`.
+top[1], optional, for MAX only: where in its plane (h W + w) each maximum stands.
+
+Where there is padding, a last window that would start beyond the image and its padding below is dropped.
 
 - MAX clips windows to the image; of equal values the first in row order wins.
 - AVE divides by the window's size after clipping to the padded image, so padding counts as zeros.
 - STOCHASTIC (Zeiler and Fergus, 2013) draws in TRAIN an element of the window with a chance in proportion to its value,
   and takes in TEST the mean weighted by the values: sum x^2 / sum x. Values are not negative; no padding.
+
+`pooling_param`: sizes are in pixels.
+- `pool` (default MAX): MAX, AVE or STOCHASTIC.
+- `pad` (default 0): the border on each side, smaller than the window.
+- `pad_h` (default 0), `pad_w` (default 0): in place of `pad`.
+- `kernel_size` (required): the side of the window; or `kernel_h` and `kernel_w`, or `global_pooling`.
+- `kernel_h`, `kernel_w` (default `kernel_size`): in its place.
+- `stride` (default 1): the distance of neighbouring windows.
+- `stride_h`, `stride_w` (default `stride`): in its place.
+- `engine` (default DEFAULT): ignored.
+- `global_pooling` (default false): one window as large as the plane; with no kernel size, pad 0 and stride 1.
+- `round_mode` (default CEIL): CEIL or FLOOR, for H' and W'.
+
+Differences from Caffe: STOCHASTIC runs on the CPU, too. A window that lies outside of the image (a stride larger than the
+window, without padding) gives 0, or with MAX the lowest float, and passes no gradient; Caffe divides by zero or writes out
+of bounds.
 """
 
 from __future__ import annotations

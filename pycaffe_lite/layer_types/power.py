@@ -1,7 +1,15 @@
-"""Power: y = (shift + scale * x) ^ power   (power_layer.cpp).
+"""Power: `y = (shift + scale * x) ^ power`   (power_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `power_param`: `power` (default 1), `scale` (default 1), `shift` (default
-0). A power or scale of 0 gives a constant, whatever x is, and a gradient of 0.
+bottom[0], top[0]: any shape, may be the same blob.
+
+A power or scale of 0 gives a constant, whatever x is, and a gradient of 0.
+
+`power_param`:
+- `power` (default 1): the power.
+- `scale` (default 1): factor on x.
+- `shift` (default 0): added to scale * x.
+
+Differences from Caffe: in place the gradient is right for all powers; Caffe takes y for x.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
-"""PReLU: y = x where x > 0, else a * x, with a learned slope a for each channel   (prelu_layer.cpp).
+"""PReLU: `y = x` where x > 0, else `a * x`, with a learned slope a for each channel   (prelu_layer.cpp).
 
 bottom[0], top[0]: `N x C x ...`, may be the same blob.   Parameter: a, `C`, or a scalar with `channel_shared`.
-`prelu_param`: `channel_shared` (default false), `filler` (default 0.25).
+
 He et al., Delving deep into rectifiers, 2015.
+
+`prelu_param`:
+- `filler` (default 0.25): the first values of a.
+- `channel_shared` (default false): one slope for all channels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Python: a layer that a class of yours computes (Caffe's python_layer.hpp).
-
-`python_param`: `module`, which Python imports (from `sys.path`, to which PYTHONPATH adds); `layer`, the name of a class in
-it that is derived from `pycaffe_lite.Layer`; `param_str`, any text for the class to read. `share_in_parallel` has no effect.
+"""Python: a layer that a class of yours computes   (python_layer.hpp).
 
     class Scale(caffe.Layer):
         def setup(self, bottom, top):       # once; self.param_str, self.phase; parameters by self.blobs.add_blob(2, 3)
@@ -9,10 +6,19 @@ it that is derived from `pycaffe_lite.Layer`; `param_str`, any text for the clas
         def forward(self, bottom, top):     # top[0].data[...] = ...
         def backward(self, top, propagate_down, bottom):    # bottom[0].diff[...] = ..., self.blobs[0].diff[...] += ...
 
-bottom, top: any number. A top has a loss weight only where the prototxt gives one. An error that the class raises arrives as
-it is, with the layer's place in its notes.
+bottom, top: any number, of the shapes that `reshape` gives them.   Parameters: those that `setup` adds.
 
-Such a net runs code that its file names, so it logs a warning, and can be refused: see `allow_python_layers` of Net.
+A top has a loss weight only where the prototxt gives one. Such a net runs code that its file names, so it logs a warning,
+and can be refused: see `allow_python_layers` of Net.
+
+`python_param`:
+- `module` (required): the module that Python imports (from `sys.path`, to which PYTHONPATH adds).
+- `layer` (required): the name of a class in it that is derived from `pycaffe_lite.Layer`.
+- `param_str` (default ""): any text, for the class to read.
+- `share_in_parallel` (default false): no effect.
+
+Differences from Caffe: an error that the class raises arrives as it is, with the layer's place in its notes. A class may
+take part in exact resume, with `save_state` and `load_state`.
 """
 
 from __future__ import annotations
@@ -40,6 +46,7 @@ class Python(Layer):
         user: Any = self.user
         self.blobs.dtype = user.dtype = self.dtype
         user.blobs, user.phase, user.param_str = self.blobs, self.phase, self.param.python_param.param_str
+        user.param_str_ = user.param_str  # its name until 2015, which many layers still use
         user.setup(bottom, top)
         self.param_propagate_down = [True] * len(self.blobs)
 

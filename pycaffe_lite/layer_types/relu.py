@@ -1,6 +1,12 @@
-"""ReLU: y = max(x, 0) + negative_slope * min(x, 0)   (relu_layer.cpp).
+"""ReLU: `y = max(x, 0) + negative_slope * min(x, 0)`   (relu_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `relu_param.negative_slope`: default 0.
+bottom[0], top[0]: any shape, may be the same blob.
+
+`relu_param`:
+- `negative_slope` (default 0): the slope where x is negative.
+- `engine` (default DEFAULT): ignored.
+
+Differences from Caffe: in place with a `negative_slope` below 0 the gradient is right.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
 """Reshape: the same values in another shape   (reshape_layer.cpp).
 
 bottom[0]: any shape.   top[0]: the same memory, values and gradient.
-`reshape_param`: `shape` takes the place of `num_axes` axes (default -1: all that follow) from `axis` on (default 0; -1 is
-behind the last axis). In it, 0 stands for the bottom's dimension at the same place, and one -1 for what is left over.
+
+`reshape_param`:
+- `shape` (default no axes): takes the place of `num_axes` axes from `axis` on. In it, 0 stands for the bottom's dimension at
+  the same place, and one -1 for what is left over.
+- `axis` (default 0): the first axis that is replaced; negative ones count from behind the last axis, where -1 is.
+- `num_axes` (default -1): how many are replaced; -1: all that follow.
 """
 
 from __future__ import annotations

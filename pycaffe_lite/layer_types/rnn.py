@@ -1,10 +1,21 @@
-"""RNN: a recurrent net with tanh (Caffe's rnn_layer.cpp).
+"""RNN: a recurrent net with tanh   (rnn_layer.cpp, recurrent_layer.cpp).
 
     h = tanh(x W_x' + b_h + x_static W_s' + (cont h) W_h')
     o = tanh(h W_o' + b_o)
 
-bottom, top: see `_recurrent.py`; top[0] is o, the exposed state is h.
-Parameters: W_x D x inputs, b_h D, with a static input W_s D x its inputs, W_h D x D, W_o D x D, b_o D.
+bottom[0]: x, `T x N x ...`, T time steps of N independent streams. T stays as it was at set-up, N may change.
+bottom[1]: cont, `T x N`, 0 where a stream begins anew: the state before that step is multiplied by it. It has no gradient.
+bottom[2], optional: x_static, `N x ...`, an input that is the same in all steps.
+bottom, with `expose_hidden`: h before the first step, `1 x N x D`, as the last one. It gets a gradient of 0.
+top[0]: o of each step, `T x N x D`, D = `num_output`.
+top[1], with `expose_hidden`: h after the last step, `1 x N x D`, which passes no gradient.
+Parameters: W_x, `D x inputs`; b_h, `D`; with a static input W_s, `D x its inputs`; W_h, `D x D`; W_o, `D x D`; b_o, `D`.
+
+The state after the last step is the one that the next forward begins with; no gradient goes across.
+
+`recurrent_param`: as in LSTM.
+
+Differences from Caffe: no net is unrolled, and `debug_info` logs states and gradients, not all layers of such a net.
 """
 
 from __future__ import annotations

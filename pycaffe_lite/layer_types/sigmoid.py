@@ -1,6 +1,9 @@
-"""Sigmoid: y = 1 / (1 + exp(-x)), computed as tanh(x / 2) / 2 + 1 / 2, which cannot overflow   (sigmoid_layer.cpp).
+"""Sigmoid: `y = 1 / (1 + exp(-x))`, computed as tanh(x / 2) / 2 + 1 / 2, which cannot overflow   (sigmoid_layer.cpp).
 
 bottom[0], top[0]: any shape, may be the same blob.
+
+`sigmoid_param`:
+- `engine` (default DEFAULT): ignored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""SigmoidCrossEntropyLoss: -(t log(p) + (1 - t) log(1 - p)) with p = 1 / (1 + exp(-x)), for each element by itself.
+"""SigmoidCrossEntropyLoss: a logistic loss for each element by itself   (sigmoid_cross_entropy_loss_layer.cpp).
+
+    loss = the sum of -(t log(p) + (1 - t) log(1 - p)), divided as `normalization` says,   p = 1 / (1 + exp(-x))
 
 bottom[0]: `N x ...` scores x.   bottom[1]: as many targets t from 0 to 1, which get no gradient.   top[0]: scalar.
-`loss_param`: `ignore_label`, compared with the target cut to a whole number; `normalization`, default BATCH_SIZE; FULL and
-VALID count elements. Defined by Caffe's sigmoid_cross_entropy_loss_layer.cpp.
+
+Of `loss_param`, `ignore_label` is compared with the target cut to a whole number, and `normalization` is BATCH_SIZE by
+default; FULL and VALID count elements.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""Slice: cuts a blob into pieces along an axis (slice_layer.cpp).
+"""Slice: cuts a blob into pieces along an axis   (slice_layer.cpp).
 
-bottom[0]: any shape.   top: the pieces, in order. `slice_param`: `axis` (default 1, may be negative; `slice_dim` is its old
-name), and `slice_point`, the first index of each piece but the first; without points the pieces are equal. A single piece is
-the bottom's memory.
+bottom[0]: any shape.   top: the pieces, in order.
+
+A single piece is the bottom's memory.
+
+`slice_param`:
+- `axis` (default 1): the axis that is cut, may be negative.
+- `slice_point` (default equal pieces): the first index of each piece but the first.
+- `slice_dim` (default 1): the old name of `axis`. Not with it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
-"""Softmax: y = exp(x) / sum of exp(x) along an axis   (softmax_layer.cpp).
+"""Softmax: `y = exp(x) / sum of exp(x)` along an axis   (softmax_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `softmax_param.axis`: default 1, may be negative.
+bottom[0], top[0]: any shape, may be the same blob.
+
+`softmax_param`:
+- `engine` (default DEFAULT): ignored.
+- `axis` (default 1): the axis of the classes, may be negative.
 """
 
 from __future__ import annotations

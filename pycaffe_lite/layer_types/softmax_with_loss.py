@@ -1,8 +1,15 @@
-"""SoftmaxWithLoss: the mean of -log(softmax(x)[label])   (softmax_loss_layer.cpp).
+"""SoftmaxWithLoss: `loss = the mean of -log(softmax(x)[label])`   (softmax_loss_layer.cpp).
 
-bottom[0]: `N x C x ...` scores; `softmax_param.axis` is the axis of the classes, default 1, may be negative.
+bottom[0]: `N x C x ...` scores x.
 bottom[1]: `N x ...` labels from 0 to C - 1, one for each prediction, in any shape of that count.   top[0]: scalar.
-`loss_param`: `ignore_label`, `normalization` (default VALID), `normalize`; see `NormalizedLoss`.
+
+Of `loss_param` all count; `normalization` is VALID by default. Probabilities are no smaller than the smallest normal float32
+inside the logarithm.
+
+`softmax_param`: as in Softmax.
+
+Differences from Caffe: a label out of range is an error; Caffe reads outside of the scores. A second top is an error of its
+own: Caffe allows it and then fails over its loss weight.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Split: the same blob for several readers; their gradients add up (split_layer.cpp).
+"""Split: the same blob for several readers; their gradients add up   (split_layer.cpp).
 
 bottom[0]: any shape.   top: any number of blobs of that shape, in the memory of the bottom, each with a gradient of its own.
+
 The net inserts these layers by itself.
 """
 

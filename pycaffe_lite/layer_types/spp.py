@@ -1,10 +1,19 @@
 """SPP: spatial pyramid pooling, which makes features of one length from images of any size   (spp_layer.cpp).
 
-bottom[0]: `N x C x H x W`.   top[0]: `N x C (1 + 4 + 16 + ...)`: level l pools each plane into 2^l x 2^l bins, and levels
-stand one behind the other; with one level only, `N x C x 1 x 1`. `spp_param`: `pyramid_height`, the number of levels;
-`pool`, MAX (default) or AVE. The bins of a level are windows side by side, ceil(H / bins) high, over the image with a
-border that makes them fit.
+bottom[0]: `N x C x H x W`.
+top[0]: `N x C (1 + 4 + 16 + ...)`; with one level only, `N x C x 1 x 1`.
+
+Level l pools each plane into 2^l x 2^l bins, and levels stand one behind the other. The bins of a level are windows side by
+side, ceil(H / bins) high, over the image with a border that makes them fit.
+
 He, Zhang, Ren and Sun, Spatial pyramid pooling in deep convolutional networks for visual recognition, 2014.
+
+`spp_param`:
+- `pyramid_height` (required): the number of levels.
+- `pool` (default MAX): MAX or AVE; STOCHASTIC where no level needs a border.
+- `engine` (default DEFAULT): ignored.
+
+Differences from Caffe: STOCHASTIC runs on the CPU, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""Swish: y = x * sigmoid(beta * x)   (swish_layer.cpp).
+"""Swish: `y = x * sigmoid(beta * x)`   (swish_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `swish_param.beta`: default 1.
+bottom[0], top[0]: any shape, may be the same blob.
+
 Ramachandran, Zoph and Le, Searching for activation functions, 2017.
+
+`swish_param`:
+- `beta` (default 1): factor on x inside of the sigmoid.
 """
 
 from __future__ import annotations

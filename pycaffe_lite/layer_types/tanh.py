@@ -1,4 +1,10 @@
-"""TanH: y = tanh(x)   (tanh_layer.cpp).   bottom[0], top[0]: any shape, may be the same blob."""
+"""TanH: `y = tanh(x)`   (tanh_layer.cpp).
+
+bottom[0], top[0]: any shape, may be the same blob.
+
+`tanh_param`:
+- `engine` (default DEFAULT): ignored.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,11 @@
-"""Threshold: y = 1 where x > threshold, else 0   (threshold_layer.cpp).
+"""Threshold: `y = 1` where x > threshold, else 0   (threshold_layer.cpp).
 
-bottom[0], top[0]: any shape, may be the same blob. `threshold_param.threshold`: default 0. There is no gradient.
+bottom[0], top[0]: any shape, may be the same blob.
+
+There is no gradient.
+
+`threshold_param`:
+- `threshold` (default 0): the bound; at it y is 0.
 """
 
 from __future__ import annotations

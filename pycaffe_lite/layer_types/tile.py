@@ -1,7 +1,10 @@
 """Tile: repeats a blob along an axis   (tile_layer.cpp).
 
 bottom[0]: any shape.   top[0]: the same with `tiles` times the size at `axis`.
-`tile_param`: `axis` (default 1, may be negative), `tiles` (required).
+
+`tile_param`:
+- `axis` (default 1): the axis, may be negative.
+- `tiles` (required): how many copies.
 """
 
 from __future__ import annotations

@@ -1,16 +1,35 @@
-"""WindowData: windows of images, those that show an object and those that do not (Caffe's window_data_layer.cpp, of R-CNN).
+"""WindowData: windows of images, of objects and of background, in the manner of R-CNN   (window_data_layer.cpp).
 
-top[0]: N x 3 x S x S, N = `batch_size` windows (blue, green, red), S = `transform_param.crop_size`.   top[1]: N, the labels.
+No bottoms.   top[0]: `N x 3 x S x S`, N = `batch_size` windows (blue, green, red), S = `crop_size` of `transform_param`.
+top[1]: `N`, the labels.
 
-`source` is a text file with, for each image, `# index`, its path, channels, height, width, the number of its windows, and
-for each window `class overlap x1 y1 x2 y2`, its first and last pixels. An overlap of at least `fg_threshold` makes a window
-an object, one below `bg_threshold` background, of label 0. Each batch draws `fg_fraction` of its windows from the objects
-and the rest, which comes first, from the background.
+The list has, for each image, `# index`, its path, channels, height, width, the number of its windows, and for each window
+`class overlap x1 y1 x2 y2`, its first and last pixels. An overlap of at least `fg_threshold` makes a window an object, one
+below `bg_threshold` background, of label 0. Each batch draws its windows anew; those of the background come first.
 
-A window is resized to S x S (see `resize`). Before that, `crop_mode: "square"` makes it the smallest square around it, and
-`context_pad` widens it so that so many of the S pixels on each side are context; what lies beyond the image is 0. Then come
-`mirror`, mean and scale of `transform_param`; the mean image, which may be larger, is cropped in its centre. Caffe reads the
-scale in `window_data_param` alone; here both count. `cache_images` keeps the files that were read in memory.
+A window is resized to `S x S`. Before that, `crop_mode` and `context_pad` widen it; what lies beyond the image is 0. Then
+come `mirror`, mean and scale of `transform_param`; the mean image, which may be larger, is cropped in its centre. `prefetch`
+of `data_param` (default 4) says how many batches are read ahead.
+
+`window_data_param`:
+- `source` (required): the list, a text file.
+- `scale` (default 1): factor on the values, besides that of `transform_param`.
+- `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and V1 nets, whose
+  values go to `transform_param`.
+- `batch_size` (required): N.
+- `fg_threshold` (default 0.5): the overlap from which on a window is an object.
+- `bg_threshold` (default 0.5): the overlap below which it is background.
+- `fg_fraction` (default 0.25): the share of objects in a batch.
+- `context_pad` (default 0): widens a window so that so many of the S pixels on each side are context.
+- `crop_mode` (default "warp"): "warp" takes the window as it is, "square" the smallest square around it.
+- `cache_images` (default false): keeps the files that were read in memory.
+- `root_folder` (default ""): put before each path as it is, so it should end in a slash.
+
+Differences from Caffe:
+- Both scales count; Caffe reads the one in `window_data_param` alone.
+- An image that is missing, and a window that is not in it, are errors; Caffe goes on with what it has of the batch.
+- A `crop_mode` that is neither of the two is an error; Caffe takes it for "warp".
+- Images are decoded and resized as in ImageData.
 """
 
 from __future__ import annotations
@@ -25,14 +44,15 @@ from ..data.transformer import read_mean
 from ..errors import DataError, NetError, did_you_mean
 from ..layer import register
 from ..proto.caffe_pb2 import LayerParameter, TransformationParameter
-from ._images import Batch, ImageBatches, check_size, decode, open_list, read_image_file, resize
+from ._batches import Batch
+from ._images import ImageBatches, check_size, decode, open_list, read_image_file, resize
 
 CHANNELS = 3
 
 
 @register("WindowData")
 class WindowData(ImageBatches):
-    def new_reader(self) -> WindowReader:
+    def new_reader(self, stream: np.random.Generator) -> WindowReader:
         param, crop = self.param.window_data_param, self.param.transform_param.crop_size
         if not param.batch_size or not crop:
             received = f"{param.batch_size} and {crop}"
@@ -47,7 +67,7 @@ class WindowData(ImageBatches):
         if not 0 <= param.fg_fraction <= 1:
             raise NetError(f"expected fg_fraction from 0 to 1, received {param.fg_fraction:g}")
         check_size(param.batch_size, CHANNELS, crop, crop)
-        return WindowReader(self.param, self.dtype, self.rng)
+        return WindowReader(self.param, self.dtype, stream)
 
 
 class WindowReader:
@@ -79,12 +99,12 @@ class WindowReader:
             label = f"received {unlabelled[0, LABEL]:g}"
             raise DataError(f"{self.param.source}:{image.line}: expected labels of objects to be at least 1, {label}")
 
-    def shape(self) -> tuple[int, ...]:
-        return (self.param.batch_size, CHANNELS, self.crop, self.crop)
+    def shapes(self) -> list[tuple[int, ...]]:
+        size = self.param.batch_size
+        return [(size, CHANNELS, self.crop, self.crop), (size,)]
 
     def read(self) -> Batch:
-        images = np.zeros(self.shape(), self.dtype)
-        labels = np.empty(len(images), np.float32)
+        images, labels = (np.zeros(shape, self.dtype) for shape in self.shapes())
         for i in range(len(images)):
             pool = self.background if i < len(images) - self.object_count else self.objects
             window = pool[self.rng.integers(len(pool))]
@@ -95,7 +115,7 @@ class WindowReader:
             except DataError as error:
                 raise DataError(f'{self.param.source}:{source.line}: image "{source.path}": {error}') from error
             labels[i] = window[LABEL]
-        return Batch(images, labels, self.position())
+        return Batch([images, labels], self.position())
 
     def position(self) -> dict[str, Any]:
         return {"rng": streams.state_of(self.rng)}
@@ -103,8 +123,8 @@ class WindowReader:
     def seek(self, position: dict[str, Any]) -> None:
         self.rng = streams.stream_at(position["rng"])
 
-    def extent(self) -> int:
-        return len(self.objects) + len(self.background)
+    def extent(self) -> dict[str, int]:
+        return {"items": len(self.objects) + len(self.background)}
 
     def _cut(self, path: str, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
         """Fills `out`, 3 x S x S of zeros, but for its padding."""
