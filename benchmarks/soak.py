@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pycaffe_lite import glog
-from pycaffe_lite.data.database import create_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.proto import read_solver
 from pycaffe_lite.pycaffe import make_solver

@@ -16,7 +16,7 @@ import pytest
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, files, glog
-from pycaffe_lite.data.database import create_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.proto import caffe_pb2
 

@@ -21,7 +21,8 @@ from PIL import Image
 
 from pycaffe_lite import glog, layer, rng
 from pycaffe_lite.blob import Blob
-from pycaffe_lite.data.database import create_database, default_backend
+from pycaffe_lite.data.database import default_backend
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import CaffeError, DataError, NetError
 from pycaffe_lite.layer_types import hdf5_data
@@ -260,6 +261,25 @@ def test_a_record_of_another_shape_within_a_batch(make):
         with pytest.raises(DataError, match=r'db: record "0006": expected .* 2 x 5 x 6 .*received 1 x 3 x 3'):
             reader.next()
     assert wait_until(lambda: not prefetch_threads())
+
+
+def test_records_of_several_shapes_that_are_cropped_to_one(make):
+    """As in Caffe: databases of photographs have them."""
+    shapes = [(2, 5, 6), (2, 3, 3), (2, 9, 4), (2, 5, 6)]
+    source = make(4, values={i: encode_datum(image(i, shape), i) for i, shape in enumerate(shapes)})
+    reader = data(source, transform="crop_size: 3 scale: 2", phase=TEST)
+    assert reader.labels(1) == [0, 1, 2, 3]
+    for i, (_, height, width) in enumerate(shapes):
+        y, x = (height - 3) // 2, (width - 3) // 2
+        expected = 2 * image(i, shapes[i])[:, y : y + 3, x : x + 3].astype(np.float32)
+        np.testing.assert_array_equal(reader.top[0].data[i], expected)
+    assert data(source, transform="crop_size: 3 mirror: true").next()["data"].shape == (4, 2, 3, 3)
+
+
+def test_records_of_several_numbers_of_channels(make):
+    source = make(4, values={2: encode_datum(image(2, (1, 5, 6)), 2)})
+    with pytest.raises(DataError, match=r'record "0002": expected 2 channels, received 1'):
+        data(source, transform="crop_size: 3").next()
 
 
 def test_a_first_record_too_small_to_crop(make):

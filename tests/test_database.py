@@ -12,14 +12,16 @@ import sys
 import threading
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from PIL import Image
 
 from pycaffe_lite import glog
 from pycaffe_lite.data import database as module
-from pycaffe_lite.data import datum
-from pycaffe_lite.data.database import create_database, default_backend, detect, open_database
+from pycaffe_lite.data import database_writer, datum
+from pycaffe_lite.data.database import default_backend, detect, open_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import decode_datums, decode_image, encode_datum
 from pycaffe_lite.errors import DataError
 from pycaffe_lite.proto.caffe_pb2 import Datum
@@ -178,8 +180,6 @@ def test_processes_share_an_lmdb(make):
 
 def test_lmdb_reads_what_the_library_wrote(tmp_path):
     """Values in pages, and over several; keys of all lengths; trees of several levels; and where reading starts."""
-    import lmdb
-
     draws = np.random.default_rng(3)
     for count, most in ((1, 10), (40, 9000), (3000, 60), (3000, 3000)):
         path = tmp_path / f"{count} {most}"
@@ -202,8 +202,8 @@ def test_lmdb_reads_what_the_library_wrote(tmp_path):
                 assert database.cursor(key + b"\0").next() == expected[(at + 1) % len(expected)]
 
 
-def test_lmdb_is_read_as_it_was_when_it_was_opened(make):
-    """A writer reuses no pages that a reader may still want."""
+def test_an_lmdb_that_is_written_to_while_it_is_read(make):
+    """What is read belongs together, though the writer reuses pages: it goes on behind the last key in the new state."""
     path = make("lmdb", 500)
     program = """
 import lmdb, sys
@@ -211,18 +211,61 @@ with lmdb.open(sys.argv[1]) as env:
     for _ in range(3):
         with env.begin(write=True) as transaction:
             for i in range(500):
-                transaction.put(b"%08d" % i, b"new")
+                transaction.put(b"%08d" % i, b"new %d" % i)
 """
     with open_database(path) as database:
+        one, other = database.cursor(), database.cursor(b"%08d" % 300)
+        assert one.take(100)[-1] == (b"%08d" % 99, b"value 99")
+        assert other.next() == (b"%08d" % 300, b"value 300")
         subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
-        assert [value for _, value in database.cursor().take(500)] == [b"value %d" % i for i in range(500)]
-    with open_database(path) as database:
-        assert database.cursor().next()[1] == b"new"
+        assert one.take(500) == [(b"%08d" % i, b"new %d" % i) for i in [*range(100, 500), *range(100)]]
+        assert other.next() == (b"%08d" % 301, b"new 301")
+
+
+def test_records_of_two_states_of_an_lmdb_are_read_again(make, monkeypatch):
+    path = make("lmdb", 500)
+    with open_database(path) as database, lmdb.open(str(path)) as env:
+        cursor = database.cursor()
+        cursor.take(10)
+        records = database._store.file._records
+
+        def interrupted(*where):
+            for i, record in enumerate(records(*where)):
+                yield record
+                if i == 20:  # once: the records of the new state are read undisturbed
+                    monkeypatch.undo()
+                    for value in (b"new", b"newer"):
+                        with env.begin(write=True) as transaction:
+                            for number in range(500):
+                                transaction.put(b"%08d" % number, value)
+
+        monkeypatch.setattr(database._store.file, "_records", interrupted)
+        cursor._state = -1
+        assert cursor.take(40) == [(b"%08d" % i, b"newer") for i in range(10, 50)]
+
+
+def test_an_lmdb_that_became_empty(make):
+    path = make("lmdb", 5)
+    with open_database(path) as database, lmdb.open(str(path)) as env:
+        cursor = database.cursor()
+        cursor.next()
+        with env.begin(write=True) as transaction:
+            transaction.drop(env.open_db(txn=transaction), delete=False)
+        with pytest.raises(DataError, match="the database is empty"):
+            cursor.next()
+
+
+def test_a_script_may_have_an_lmdb_open(make):
+    """The library opens a database once in a process; a net must not be the one that has it."""
+    path = make("lmdb", 5)
+    with lmdb.open(str(path)), open_database(path) as database:
+        assert database.cursor().next()[1] == b"value 0"
+    with open_database(path) as database, lmdb.open(str(path)) as env:
+        assert env.stat()["entries"] == 5
+        assert database.cursor().next()[1] == b"value 0"
 
 
 def test_an_lmdb_in_a_single_file(tmp_path):
-    import lmdb
-
     with lmdb.open(str(tmp_path / "one.lmdb"), subdir=False) as env, env.begin(write=True) as transaction:
         transaction.put(b"key", b"value")
     with open_database(tmp_path / "one.lmdb") as database:
@@ -289,16 +332,17 @@ def test_leveldb_files_that_cannot_be_locked_for_another_reason(make, monkeypatc
         open_database(path)
 
 
-@pytest.mark.parametrize("size", [0, 10_000, 100_000])
-def test_an_lmdb_that_is_cut_off_while_it_is_read(make, size):
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [(0, "the header"), (10_000, "the LMDB database was cut off"), (100_000, "the LMDB database was cut off")],
+)
+def test_an_lmdb_that_is_cut_off_while_it_is_read(make, size, why):
     path = make("lmdb", 20_000)
     with open_database(path) as database:
         cursor = database.cursor()
         cursor.take(300)
         os.truncate(path / "data.mdb", size)
-        with pytest.raises(
-            DataError, match=r'db: cannot be read after record "\d{8}" \(the LMDB database was cut off: page'
-        ):
+        with pytest.raises(DataError, match=rf'db: cannot be read after record "\d{{8}}" \({why}'):
             cursor.take(20_000)
         with pytest.raises(DataError, match="cannot be read"):
             database.extent()
@@ -439,7 +483,7 @@ def test_lmdb_pages_are_filled_where_keys_ascend(tmp_path):
 
 
 def test_the_lmdb_map_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FIRST_MAP_SIZE", 1 << 16)
+    monkeypatch.setattr(database_writer, "FIRST_MAP_SIZE", 1 << 16)
     value = bytes(1000)
     with create_database(tmp_path / "db", "LMDB") as writer:
         for i in range(2500):
@@ -455,7 +499,7 @@ def test_a_disk_that_is_full(tmp_path, backend):
     program = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-from pycaffe_lite.data.database import create_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.errors import DataError
 try:
     with create_database(sys.argv[1], sys.argv[2]) as writer:

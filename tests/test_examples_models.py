@@ -15,7 +15,7 @@ import pycaffe_lite as caffe
 from pycaffe_lite import glog
 from pycaffe_lite.cli.check import check
 from pycaffe_lite.cli.download_model_binary import read_readme
-from pycaffe_lite.data.database import create_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.io import array_to_datum
 
 REPOSITORY = Path(__file__).parent.parent

@@ -620,6 +620,21 @@ SNIPPETS = {
         import numpy as np, caffe
         assert np.zeros(2).astype(np.int).dtype.kind == 'i' and np.float(1) == 1
     """,
+    "a database that is open": """
+        import lmdb, numpy as np, caffe
+        env = lmdb.open('open_db', map_size=int(1e7))
+        with env.begin(write=True) as txn:
+            for i in range(4):
+                datum = caffe.io.array_to_datum(np.full((1, 2, 2), i, np.uint8), i)
+                txn.put('{:08}'.format(i).encode('ascii'), datum.SerializeToString())
+        open('open.prototxt', 'w').write('layer { name: "d" type: "Data" top: "d" top: "l" '
+            'data_param { source: "open_db" batch_size: 4 backend: LMDB } }')
+        net = caffe.Net('open.prototxt', caffe.TEST)
+        net.forward()
+        assert list(net.blobs['l'].data) == [0, 1, 2, 3]
+        env.close()
+        assert lmdb.open('open_db', readonly=True, lock=False).stat()['entries'] == 4
+    """,
 }
 
 ALL = """

@@ -14,7 +14,7 @@ import pytest
 
 import pycaffe_lite as caffe
 from pycaffe_lite import glog
-from pycaffe_lite.data.database import create_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import CaffeError, ModelFileError, NetError, PrototxtError
 from pycaffe_lite.proto import Source, caffe_pb2, model_file, read_net

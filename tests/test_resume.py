@@ -22,7 +22,8 @@ from PIL import Image
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, files, rng
-from pycaffe_lite.data.database import LOOK_SECONDS, create_database, open_database
+from pycaffe_lite.data.database import LOOK_SECONDS, open_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import DataError, ModelFileError, SolverError
 from pycaffe_lite.net import states

@@ -20,7 +20,8 @@ from PIL import Image
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, glog, pycaffe
 from pycaffe_lite.cli import _download
-from pycaffe_lite.data.database import create_database, default_backend, open_database
+from pycaffe_lite.data.database import default_backend, open_database
+from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import decode_datums, decode_image, encode_datum
 from pycaffe_lite.data.transformer import Transformer
 from pycaffe_lite.layer_types import _images

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from .. import glog
 from ..data import mnist
-from ..data.database import BACKENDS, create_database
+from ..data.database import BACKENDS
+from ..data.database_writer import create_database
 from ..data.datum import encode_datum
 from ..errors import DataError
 from ._arguments import ArgumentFlags

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from ..data.database import Writer, create_database
+from ..data.database_writer import Writer, create_database
 from ..errors import DataError
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import glog
-from ..data.database import BACKENDS, Writer
+from ..data.database import BACKENDS
+from ..data.database_writer import Writer
 from ..data.datum import encode_datum
 from ..errors import DataError, did_you_mean
 from ._databases import new_databases

@@ -17,7 +17,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from .. import glog, rng
-from ..data.database import BACKENDS, create_database
+from ..data.database import BACKENDS
+from ..data.database_writer import create_database
 from ..errors import CaffeError, DataError, did_you_mean
 from ..layer_types._images import check_size, decode, read_image_file
 from ..layer_types.image_data import read_list

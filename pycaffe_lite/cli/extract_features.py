@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import glog
-from ..data.database import BACKENDS, Writer
+from ..data.database import BACKENDS
+from ..data.database_writer import Writer
 from ..errors import DataError, NetError, did_you_mean
 from ..io import array_to_datum
 from ..proto.caffe_pb2 import TEST

@@ -1,4 +1,4 @@
-"""Key/value databases as Caffe uses them: LMDB and LevelDB folders, read in key order, written in batches.
+"""Key/value databases as Caffe uses them: LMDB and LevelDB folders, read in key order.
 
     with open_database("examples/mnist/mnist_train_lmdb") as database:
         cursor = database.cursor()
@@ -20,22 +20,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from .. import glog
 from ..errors import DataError, DataMissing, did_you_mean
 from . import lmdb_file
 
 BACKENDS = ("leveldb", "lmdb")
-BATCH_RECORDS = 1000
-BATCH_BYTES = 64 << 20
-FIRST_MAP_SIZE = 64 << 20
-MAX_READERS = 512
 LOOK_SECONDS = 0.05  # between two looks at the sizes of files
 
 _NO_PLYVEL = (
     "is a LevelDB database, and the package that reads those is not installed: "
-    "pip install 'pycaffe-lite[leveldb]', or convert it to LMDB"
+    "pip install 'pycaffe-lite[leveldb]', or write the database as LMDB"
 )
 
 
@@ -64,7 +59,6 @@ def default_backend() -> str:
     return "leveldb"
 
 
-# ------------------------------------------------------------------------------------------------------------ reading
 def open_database(path: str | os.PathLike, backend: str | None = None) -> Database:
     """Opens a database for reading. The format found wins over `backend` (a note is logged where they differ).
 
@@ -118,12 +112,17 @@ class Database:
 
 
 class Cursor:
-    """Reads records in key order, round and round. Any thread may call `next` and `take`."""
+    """Reads records in key order, round and round. Any thread may call `next` and `take`.
+
+    Where a database is written to meanwhile, it goes on behind the last key in the new state.
+    """
 
     def __init__(self, database: Database, start_key: bytes | None = None):
         self._database = database
         self._store = database._store
-        self._records = self._store.records(start_key)
+        self._start = start_key
+        self._records: Iterator[tuple[bytes, bytes]] = iter(())
+        self._state = -1  # of the store, that `_records` belongs to
         self._key: bytes | None = None  # of the record before
 
     def next(self) -> tuple[bytes, bytes]:
@@ -137,13 +136,30 @@ class Cursor:
             if self._database.closed:
                 raise DataError(f"{self._store.path}: the database was closed")
             self._store.look_after_files()
-            while len(taken) < count:
+            while not self._take(taken, count):
+                taken.clear()
+            self._key = taken[-1][0]
+            self._start = self._key + b"\0"  # the smallest key behind it
+        return taken
+
+    def _take(self, taken: list[tuple[bytes, bytes]], count: int) -> bool:
+        """Adds the next records; returns False if what was read may be of several states."""
+        state = self._store.state()
+        if state != self._state:
+            self._records, self._state = self._store.records(self._start), state
+        errors: tuple[type[Exception], ...] = (DataError, *self._store.errors)
+        try:
+            taken.extend(islice(self._records, count))
+            while len(taken) < count:  # at the end
+                self._records = self._store.records(None)
                 before = len(taken)
                 taken.extend(islice(self._records, count - before))
-                if len(taken) == before:  # at the end
-                    self._records = self._store.records(None)
-            self._key = taken[-1][0]
-        return taken
+                if len(taken) == before:
+                    raise DataError(f"{self._store.path}: the database is empty")
+        except errors:
+            if self._store.state() == state:
+                raise
+        return self._store.state() == state
 
 
 class _Store:
@@ -171,10 +187,14 @@ class _Store:
             except self.errors as error:
                 key = last_key()
                 after = "" if key is None else f' after record "{_key_text(key)}"'
-                raise DataError(f"{self.path}: cannot be read{after} ({_text(error)})") from error
+                raise DataError(f"{self.path}: cannot be read{after} ({error_text(error)})") from error
 
     def look_after_files(self) -> None:
         """Raises for files that were cut off since they were opened, if reading on would end the process."""
+
+    def state(self) -> int:
+        """A number that changes when records may have been written, and what is being read is no longer there."""
+        return 0
 
     def records(self, start_key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         raise NotImplementedError
@@ -190,34 +210,26 @@ class _Store:
 
 
 class _LmdbStore(_Store):
-    """Reads the file itself. The library holds a transaction meanwhile, so that a writer leaves the pages alone."""
+    """Reads the file itself, without the library.
+
+    No lock is held, so that folders may be read-only, and that a script may have the same database open: the library lets a
+    process open it once. A writer may thus reuse pages that are about to be read, which `state` tells.
+    """
 
     backend = "lmdb"
+    errors = (lmdb_file.LmdbError, OSError)
 
     def __init__(self, path: str):
         super().__init__(path)
-        import lmdb
-
-        self.errors = (lmdb_file.LmdbError, OSError)
         name = Path(path, "data.mdb") if os.path.isdir(path) else Path(path)
         try:
             self.file = lmdb_file.LmdbFile(name)
         except self.errors as error:
-            raise DataError(f"{name}: {_text(error)}") from error
-        try:
-            self.env = lmdb.open(
-                path,
-                subdir=os.path.isdir(path),
-                readonly=True,
-                create=False,
-                lock=os.access(name.parent, os.W_OK),  # a lock file is needed only where somebody could write
-                max_readers=MAX_READERS,
-            )
-            self.transaction = self.env.begin()
-            self.file.read_header()  # of what nobody can change from now on
-        except (lmdb.Error, *self.errors) as error:
-            self.file.close()
-            raise DataError(f"{path}: cannot open the LMDB database ({_text(error)})") from error
+            raise DataError(f"{name}: {error_text(error)}") from error
+
+    def state(self) -> int:
+        self.file.refresh()
+        return self.file.version
 
     def records(self, start_key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         return self.file.records(start_key or b"")
@@ -230,8 +242,6 @@ class _LmdbStore(_Store):
 
     def close(self) -> None:
         self.file.close()
-        self.transaction.abort()
-        self.env.close()
 
 
 class _LevelDbStore(_Store):
@@ -248,9 +258,9 @@ class _LevelDbStore(_Store):
         try:
             self.db = plyvel.DB(self.copy.name if self.copy else path)
         except plyvel.Error as error:
-            if ": lock " in _text(error):
+            if ": lock " in error_text(error):
                 raise DataMissing(f"{path}: is in use by another process; LevelDB lets in one at a time") from error
-            raise DataError(f"{path}: cannot open the LevelDB database ({_text(error)})") from error
+            raise DataError(f"{path}: cannot open the LevelDB database ({error_text(error)})") from error
         self._sizes: dict[str, int] = {}
         self._next_look = 0.0
 
@@ -366,135 +376,7 @@ def _key_text(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
 
 
-def _text(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The message of an error; plyvel gives bytes."""
     message = error.args[0] if error.args else ""
     return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(error)
-
-
-# ------------------------------------------------------------------------------------------------------------ writing
-def create_database(path: str | os.PathLike, backend: str) -> Writer:
-    """A writer for a new database in the folder `path`, with `backend` `"lmdb"` or `"leveldb"` (in any case).
-
-    Refuses a path that exists, as Caffe's converters do. Missing parent folders are an error as well.
-    """
-    path, backend = os.fspath(path), backend.lower()
-    if backend not in BACKENDS:
-        raise DataError(f'unknown database backend "{backend}"{did_you_mean(backend, BACKENDS)}; there are leveldb, lmdb')
-    if os.path.lexists(path):
-        raise DataError(f"{path}: already exists; remove it first, or give another path")
-    if backend == "leveldb" and default_backend() != "leveldb":
-        raise DataError(f"{path}: cannot be written as LevelDB; pip install 'pycaffe-lite[leveldb]', or choose LMDB")
-    try:
-        os.mkdir(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot make this folder ({error.strerror})") from error
-    return _LmdbWriter(path) if backend == "lmdb" else _LevelDbWriter(path)
-
-
-class Writer:
-    """Writes records to a new database, a thousand at a time. `close` (or leaving the `with` block) writes the rest."""
-
-    error: type[Exception] = OSError  # what the library raises; set by `_open`
-
-    def __init__(self, path: str):
-        self.path = path
-        self._batch: list[tuple[bytes, bytes]] = []
-        self._bytes = 0
-        with self._reported():
-            self._open()
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Adds a record, or replaces the one with the same key."""
-        self._batch.append((key, value))
-        self._bytes += len(value)
-        if len(self._batch) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        try:
-            self._flush()
-        finally:
-            with self._reported():
-                self._close()
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, kind: type | None, *rest: object) -> None:
-        if kind is not None:
-            self._batch = []
-        self.close()
-
-    def _flush(self) -> None:
-        batch, self._batch, self._bytes = self._batch, [], 0
-        with self._reported():
-            self._write(batch)
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except (self.error, OSError) as error:
-            raise DataError(f"{self.path}: cannot be written; is the disk full? ({_text(error)})") from error
-
-    def _open(self) -> None:
-        raise NotImplementedError
-
-    def _write(self, batch: list[tuple[bytes, bytes]]) -> None:
-        raise NotImplementedError
-
-    def _close(self) -> None:
-        raise NotImplementedError
-
-
-class _LmdbWriter(Writer):
-    """The map (the largest size of the file, which is sparse) doubles whenever it is full."""
-
-    def _open(self) -> None:
-        import lmdb
-
-        self.error = lmdb.Error
-        self._full = lmdb.MapFullError
-        self._map_size, self._last_key = FIRST_MAP_SIZE, b""
-        self._env: Any = lmdb.open(self.path, map_size=self._map_size, sync=False, max_readers=MAX_READERS)
-
-    def _write(self, batch: list[tuple[bytes, bytes]]) -> None:
-        while True:
-            try:
-                with self._env.begin(write=True) as transaction:
-                    last = self._last_key
-                    for key, value in batch:
-                        transaction.put(key, value, append=key > last)  # which fills its pages to the end
-                        last = max(last, key)
-                self._last_key = last
-                return
-            except self._full:
-                self._map_size *= 2
-                self._env.set_mapsize(self._map_size)
-
-    def _close(self) -> None:
-        # One sync at the end will do: a database whose writing was cut short is of no use anyway.
-        self._env.sync(True)
-        self._env.close()
-
-
-class _LevelDbWriter(Writer):
-    """Nothing is compressed, unlike Caffe's: a record is written once and read in every epoch, in a fifth of the time.
-
-    It takes room: the pairs of MNIST 90 MB instead of 30, photographs hardly more.
-    """
-
-    def _open(self) -> None:
-        import plyvel
-
-        self.error = plyvel.Error
-        self._db: Any = plyvel.DB(self.path, create_if_missing=True, error_if_exists=True, compression=None)
-
-    def _write(self, batch: list[tuple[bytes, bytes]]) -> None:
-        with self._db.write_batch() as writes:
-            for key, value in batch:
-                writes.put(key, value)
-
-    def _close(self) -> None:
-        self._db.close()

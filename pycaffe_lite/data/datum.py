@@ -37,6 +37,10 @@ def encode_datum(array: np.ndarray, label: int) -> bytes:
     return datum.SerializeToString()
 
 
+class SizesDiffer(DataError):
+    """Records of images that do not have the size of the others."""
+
+
 def decode_datums(
     values: Sequence[bytes], keys: Sequence[bytes], shape: Shape | None = None, color: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +48,7 @@ def decode_datums(
 
     shape: what every record must have; without it, the shape of the first record.
     color: decode encoded images in colour (3 channels, blue first) or in gray (1 channel); None: as they are.
-    Raises `DataError`, which names the record by its key, for anything that is no such record.
+    Raises `DataError`, which names the record by its key, for anything that is no such record, `SizesDiffer` for a shape.
     """
     alike = _decode_alike(values, shape) if values else None
     if alike:
@@ -57,11 +61,12 @@ def decode_datums(
             datum = Datum.FromString(value)
             received, piece, floats = _read(datum, color)
             if shape is not None and received != shape:
-                raise DataError(f"expected an image of {_by(shape)} (channels x height x width), received {_by(received)}")
+                expected = f"{_by(shape)} (channels x height x width)"
+                raise SizesDiffer(f"expected an image of {expected}, received {_by(received)}")
         except DecodeError:
-            raise DataError("is not a Datum", _name(key)) from None
+            raise DataError("is not a Datum", record_name(key)) from None
         except DataError as error:
-            error.where = _name(key)
+            error.where = record_name(key)
             raise
         shape = received
         labels.append(datum.label)
@@ -102,7 +107,7 @@ def _decode_alike(values: Sequence[bytes], shape: Shape | None) -> tuple[np.ndar
     return table[:, start:tag].reshape(len(values), *found), table[:, label].astype(np.int32)
 
 
-def _name(key: bytes) -> str:
+def record_name(key: bytes) -> str:
     return f'record "{key.decode("utf-8", "backslashreplace")[:100]}"'
 
 

@@ -30,6 +30,7 @@ _MAX_DEPTH = 32
 _READ_AHEAD = 1 << 16  # bytes
 
 _PAGE, _NODE, _NUMBER = struct.Struct("<QHHH"), struct.Struct("<IHH"), struct.Struct("<Q")
+_SIZE = struct.Struct("<I")
 
 
 class LmdbError(Exception):
@@ -40,27 +41,42 @@ class LmdbFile:
     """An LMDB file that is open for reading, by one thread at a time. Raises `LmdbError` or `OSError`."""
 
     def __init__(self, path: str | os.PathLike):
+        self.version = 0  # counts the states of the file that were seen
+        self._headers: tuple[bytes, bytes] | None = None
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115
         try:
-            self.read_header()
+            self.refresh()
         except BaseException:
             self.close()
             raise
 
-    def read_header(self) -> None:
-        """Goes over to the latest state of the file."""
-        self._known, self._known_start = b"", 0  # what was read last, and from where
+    def refresh(self) -> None:
+        """Goes over to the latest state of the file, and counts `version` up if that is another one than before.
+
+        A writer leaves the pages of the latest state alone. What was read belongs together if the version is the same
+        before and after.
+        """
+        headers = self._read_headers()
+        if headers != self._headers:
+            self._known, self._known_start = b"", 0  # what was read last, and from where
+            self._use(max(headers, key=lambda header: _NUMBER.unpack_from(header, 144)))
+            self._headers = headers
+            self.version += 1
+
+    def _read_headers(self) -> tuple[bytes, bytes]:
         self._file.seek(0)
         first = self._file.read(_HEADER_BYTES)
-        self._page_size = struct.unpack_from("<I", first, 40)[0] if len(first) == _HEADER_BYTES else 0
-        if self._page_size not in (1 << bits for bits in range(9, 17)):
+        page_size = _SIZE.unpack_from(first, 40)[0] if len(first) == _HEADER_BYTES else 0
+        if page_size not in (1 << bits for bits in range(9, 17)):
             raise LmdbError("the header of the LMDB database is damaged")
-        self._file.seek(self._page_size)
+        self._file.seek(page_size)
         second = self._file.read(_HEADER_BYTES)
-        headers = [header for header in (first, second) if len(header) == _HEADER_BYTES and header[16:20] == MAGIC]
-        if len(headers) < 2:
+        if len(second) < _HEADER_BYTES or not first[16:20] == second[16:20] == MAGIC or first[40:44] != second[40:44]:
             raise LmdbError("the header of the LMDB database is damaged")
-        header = max(headers, key=lambda header: _NUMBER.unpack_from(header, 144))
+        return first, second
+
+    def _use(self, header: bytes) -> None:
+        (self._page_size,) = _SIZE.unpack_from(header, 40)
         flags, self._depth = struct.unpack_from("<2H", header, 92)
         self.entries, self._root, self._last_page = struct.unpack_from("<3Q", header, 120)
         if flags or self._depth > _MAX_DEPTH:

@@ -21,8 +21,8 @@ class Transformer:
     """What a `transform_param` asks for, in one phase, drawn from one random stream.
 
     `color` says how encoded images are to be decoded before: True (3 channels, force_color), False (1 channel, force_gray)
-    or None (as they are). `draws`: whether anything is drawn. Raises `NetError` for settings that exclude each other,
-    `ModelFileError` for a bad mean file.
+    or None (as they are). `crops`, `draws`: whether it cuts images to a size, and draws at random. Raises `NetError` for
+    settings that exclude each other, `ModelFileError` for a bad mean file.
     """
 
     def __init__(self, param: TransformationParameter, phase: int, rng: np.random.Generator):
@@ -35,6 +35,7 @@ class Transformer:
         self._crop = param.crop_size
         self._random_crop = phase == TRAIN and self._crop > 0
         self._mirror = param.mirror
+        self.crops = self._crop > 0
         self.draws = self._random_crop or self._mirror
         self._scale = param.scale
         self._mean_file = param.mean_file

@@ -4,7 +4,7 @@ No bottoms.   top[0]: `N x C x H x W`, the images of N = `batch_size` records af
 top[1], optional: `N`, the labels.
 
 Records come in the order of their keys, and after the last one comes the first. Batches are read ahead by a background
-thread. The images of a batch are of one size; from batch to batch it may change.
+thread. The images of a batch are of one size, unless `crop_size` makes them so; from batch to batch it may change.
 
 `data_param`:
 - `source` (required): the folder of the database.
@@ -16,13 +16,13 @@ thread. The images of a batch are of one size; from batch to batch it may change
 - `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and
   V1 nets, whose values go to `transform_param`.
 
-Differences from Caffe: the database is recognised by its files, not by `backend`. All records of a batch have one size,
-even with a `crop_size`. A damaged record is an error that names its key. Image files in records are decoded by Pillow, whose
-pixels may differ from OpenCV's by rounding.
+Differences from Caffe: the database is recognised by its files, not by `backend`. A damaged record is an error that names
+its key. Image files in records are decoded by Pillow, whose pixels may differ from OpenCV's by rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import glog, rng
 from ..data.database import Database, open_database
-from ..data.datum import decode_datums
+from ..data.datum import SizesDiffer, decode_datums, record_name
 from ..data.prefetch import Prefetcher, checked_depth
 from ..data.transformer import Transformer
 from ..errors import DataError, NetError
@@ -85,17 +85,30 @@ class BatchReader:
             raise self._in_database(error) from error
 
     def read(self) -> Batch:
-        """The next batch. All of its records must have the shape of its first one."""
+        """The next batch. All of its records must have the shape of its first one, unless they are cropped to one."""
         *records, self._next = [self._next, *self._cursor.take(self.batch_size)]
         self._count += self.batch_size
         keys, values = zip(*records, strict=True)
         try:
-            raw, labels = decode_datums(values, keys, color=self.transformer.color)
-            shape = (self.batch_size, *self.transformer.output_shape(*raw.shape[1:]))
-            images = self.transformer.transform(raw, out=np.empty(shape, self.dtype))
+            images, labels = self._transformed(keys, values)
         except DataError as error:
             raise self._in_database(error) from error
         return Batch(images, labels, self.position)
+
+    def _transformed(self, keys: Sequence[bytes], values: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            raw, labels = decode_datums(values, keys, color=self.transformer.color)
+        except SizesDiffer:
+            if not self.transformer.crops or len(values) == 1:
+                raise
+            images, labels = zip(*(self._transformed([key], [value]) for key, value in zip(keys, values)), strict=True)
+            for key, image in zip(keys, images):
+                if image.shape != images[0].shape:
+                    channels, received = images[0].shape[1], image.shape[1]
+                    raise DataError(f"expected {channels} channels, received {received}", record_name(key)) from None
+            return np.concatenate(images), np.concatenate(labels)
+        shape = (len(raw), *self.transformer.output_shape(*raw.shape[1:]))
+        return self.transformer.transform(raw, out=np.empty(shape, self.dtype)), labels
 
     def _in_database(self, error: DataError) -> DataError:
         return DataError(f"{self.database.path}: {error}")
