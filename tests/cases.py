@@ -227,7 +227,7 @@ def selected(*shapes_: tuple[int, ...]) -> Bottoms:
 
 
 CASES += [
-    Case("AbsVal", "", off_zero(3, 4), in_place=True),
+    Case("AbsVal", "", off_zero(3, 4)),
     Case("ArgMax", "", distinct(3, 4), gradients=None),
     Case("ArgMax", "argmax_param { top_k: 3 out_max_val: true }", distinct(5), gradients=None),
     Case("ArgMax", "argmax_param { axis: -2 top_k: 2 }", distinct(2, 3, 4), gradients=None),

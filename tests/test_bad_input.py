@@ -18,6 +18,7 @@ import pycaffe_lite as caffe
 from pycaffe_lite import cli, files, glog
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
+from pycaffe_lite.errors import NetError
 from pycaffe_lite.proto import caffe_pb2
 
 SECONDS = 60  # no input keeps a command longer
@@ -670,3 +671,50 @@ def test_a_snapshot_folder_that_is_missing_or_a_file(capsys):
             folder = re.escape(prefix.partition("/")[0])
             pattern = rf'^solver\.prototxt: .*the folder "{folder}" is missing or not writable'
             assert re.search(pattern, error_of(*TRAIN, capsys=capsys))
+
+
+# ---- shapes that change under a layer: kernels trust them --------------------------------------------------------
+
+
+def test_backward_wants_the_shapes_of_the_last_forward():
+    text = 'input: "x" input_shape { dim: 2 dim: 3 dim: 4 dim: 4 } force_backward: true layer { name: "l" bottom: "x" %s }'
+    for layer in ('type: "ReLU" top: "y"', 'type: "LRN" top: "x"', 'type: "MVN" top: "y"', 'type: "ELU" top: "x"'):
+        net = caffe.Net(text % layer, caffe.TRAIN)
+        net.forward()
+        net.backward()
+        for reshape in (lambda: None, net.reshape):
+            net.blobs["x"].reshape(300, 3, 40, 40)
+            reshape()
+            with pytest.raises(
+                NetError, match=r'layer "l" .*was 2 x 3 x 4 x 4 .* now 300 x 3 x 40 x 40 .*run forward first'
+            ):
+                net.backward()
+        net.blobs["x"].reshape(3, 2, 4, 4)  # of as many elements
+        net.reshape()
+        with pytest.raises(NetError, match="run forward first"):
+            net.backward()
+        net.forward()
+        net.backward()
+
+
+def test_an_mvn_in_place_may_add_axes():
+    text = 'input: "x" input_shape { dim: 2 dim: 3 dim: 4 } force_backward: true '
+    text += 'layer { name: "r" type: "ReLU" bottom: "x" top: "y" } layer { name: "m" type: "MVN" bottom: "y" top: "y" }'
+    net = caffe.Net(text, caffe.TRAIN)
+    net.forward()
+    net.backward()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type: "Concat" bottom: "b"',
+        'type: "Convolution" convolution_param { kernel_size: 1 pad: 1 num_output: 4 group: 4 }',
+        'type: "Im2col" convolution_param { kernel_size: 3 pad: 1 }',
+        'type: "Pooling" pooling_param { kernel_size: 2 stride: 2 }',
+    ],
+)
+def test_a_layer_that_changes_the_shape_cannot_work_in_place(layer):
+    text = 'input: "a" input_shape { dim: 2 dim: 4 dim: 4 dim: 4 } input: "b" input_shape { dim: 2 dim: 9 dim: 4 dim: 4 } '
+    with pytest.raises(NetError, match=r'layer "l" .*cannot work in place: give "a" a name of its own'):
+        caffe.Net(text + f'layer {{ name: "l" bottom: "a" {layer} top: "a" }}', caffe.TEST)

@@ -176,3 +176,27 @@ def test_only_scores_have_a_gradient(type_):
     rig = rig_of(f'type: "{type_}"', normal(3, 3), np.zeros((3, 3) if type_ == TYPES[-1] else 3), *matrix)
     with pytest.raises(NetError, match="no gradient"):
         rig.backward([1], [True, True, False])
+
+
+@pytest.mark.parametrize("type_", ["SoftmaxWithLoss", "SigmoidCrossEntropyLoss"])
+def test_scores_of_ignored_labels_may_be_anything(type_):
+    """Caffe does not look at them."""
+    softmax = type_ == "SoftmaxWithLoss"
+    x = np.ones((2, 3))
+    x[0] = np.nan
+    labels = np.array([9.0, 1.0]) if softmax else np.array([[9.0] * 3, [1.0, 0.0, 1.0]])
+    rig = Rig(parse_layer(f'type: "{type_}" loss_param {{ ignore_label: 9 }}'), [x, labels])
+    (loss,) = rig.forward()
+    assert np.isfinite(loss).all()
+    dx, _ = rig.backward([np.ones(())], [True, False])
+    assert (dx[0] == 0).all()
+    assert np.isfinite(dx).all()
+
+
+def test_what_losses_do_where_their_labels_are_asked_for_a_gradient():
+    """As in Caffe: ContrastiveLoss does not look, InfogainLoss refuses, also for its matrix under force_backward."""
+    pairs = [np.ones((2, 3)), np.zeros((2, 3)), np.ones(2)]
+    rig = Rig(parse_layer('type: "ContrastiveLoss"'), pairs)
+    rig.forward()
+    rig.backward([np.ones(())], [True, True, True])
+    assert registered_types()["InfogainLoss"].allow_force_backward(rig.layer, 2)

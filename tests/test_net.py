@@ -1078,3 +1078,32 @@ def test_nets_from_messages_take_their_state():
 def test_an_engine_is_ignored_with_a_note(make, log):
     make(data() + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" relu_param { engine: CUDNN } }')
     assert [line for line in log if 'layer "r" (ReLU): engine CUDNN is ignored' in line]
+
+
+def test_a_negative_axis_counts_from_the_end_of_every_shape():
+    text = 'input: "x" input_shape { dim: 6 dim: 4 } layer { name: "l" type: "InnerProduct" bottom: "x" top: "y" '
+    net = caffe.Net(text + "inner_product_param { num_output: 5 axis: -1 } }", caffe.TEST)
+    net.blobs["x"].reshape(3, 6, 4)
+    net.forward()
+    assert net.blobs["y"].data.shape == (3, 6, 5)
+
+
+@pytest.mark.parametrize(("type_", "own", "channels"), [("Convolution", "num_output: 1", 1), ("Im2col", "", 25)])
+def test_a_kernel_that_sticks_out_by_less_than_a_stride_is_one_window(type_, own, channels):
+    """As in Caffe, where sizes are divided as C does. Beyond the image are zeros."""
+    text = (
+        f'input: "x" input_shape {{ dim: 1 dim: 1 dim: 4 dim: 4 }} layer {{ name: "l" type: "{type_}" bottom: "x" top: "y" '
+    )
+    text += f"convolution_param {{ kernel_size: 5 stride: 2 {own} weight_filler {{ value: 1 }} }} }}"
+    net = caffe.Net(text, caffe.TEST)
+    net.blobs["x"].data[...] = 1
+    y = net.forward()["y"]
+    assert y.shape == (1, channels, 1, 1)
+    assert y.sum() == 16
+
+
+def test_a_convolution_of_no_spatial_axes_needs_no_kernel():
+    text = 'input: "x" input_shape { dim: 2 dim: 3 dim: 4 } layer { name: "l" type: "Convolution" bottom: "x" top: "y" '
+    net = caffe.Net(text + "convolution_param { num_output: 3 axis: 2 weight_filler { value: 1 } } }", caffe.TEST)
+    net.blobs["x"].data[...] = 1
+    assert (net.forward()["y"] == 4).all()

@@ -92,7 +92,7 @@ def slopes(f: Callable[[], Array], weights: Array, arrays: list[Array], index: i
 @st.composite
 def problems(draw):
     """(steps, streams, shape of x, shape of the static input or None, num_output, with exposed states?)"""
-    shape = st.lists(st.integers(1, 3), max_size=2).map(tuple)
+    shape = st.lists(st.integers(1, 3), min_size=1, max_size=2).map(tuple)
     return (
         draw(st.integers(1, 4)),
         draw(st.integers(1, 3)),
@@ -266,6 +266,8 @@ X, CONT, STATE = np.zeros((3, 2, 4)), np.zeros((3, 2)), np.zeros((1, 2, 5))
         (layer_text("RNN", 5), [X, CONT.T], 1, r"cont to be 3 x 2 \(6\).*received 2 x 3"),
         (layer_text("RNN", 5), [X, CONT, np.zeros((3, 2))], 1, r"static input of 2 streams.*received 3 x 2"),
         (layer_text("RNN", 5), [X, CONT, np.zeros(())], 1, "static input of 2 streams.*received scalar"),
+        (layer_text("RNN", 5), [X, CONT, np.zeros(2)], 1, r"static input of 2 streams x \.\.\., received 2"),
+        (layer_text("LSTM", 5), [X[:, :, 0], CONT], 1, r"time steps x streams x \.\.\., received 3 x 2"),
         (layer_text("LSTM", 4, True), [X, CONT, STATE, STATE], 3, r"state h to be 1 x 2 x 4 \(8\), received 1 x 2 x 5"),
         (layer_text("LSTM", 5, True), [X, CONT, STATE, STATE[0]], 3, r"state c to be 1 x 2 x 5 \(10\), received 2 x 5"),
         ('type: "LSTMUnit"', [np.zeros((2, 3, 4)), X, CONT], 2, "bottom 0 to be 1 x streams x outputs, received 2 x 3 x 4"),

@@ -420,6 +420,16 @@ def test_clip_gradients_scales_all_gradients_by_their_common_norm(arrays, capsys
     assert logged == pytest.approx([norm[0], 0.25 / norm[0]], rel=1e-4)
 
 
+def test_a_gradient_that_is_nan_is_no_reason_to_clip_the_others():
+    """As in Caffe: only its own parameter becomes NaN."""
+    solver = make("clip_gradients: 0.25 ", DEEP)
+    solver.add_callback(lambda: None, lambda: solver.net.learnable[0].blob.diff.__setitem__(..., np.nan))
+    solver.step(1)
+    values = [np.isnan(one.blob.data).any() for one in solver.net.learnable]
+    assert values[0]
+    assert not any(values[1:])
+
+
 def test_gradients_below_the_limit_are_left_alone():
     solver, clipped = make(), make("clip_gradients: 1000 ")
     solver.step(3)

@@ -108,6 +108,7 @@ def _decode_alike(values: Sequence[bytes], shape: Shape | None) -> tuple[np.ndar
 
 
 def record_name(key: bytes) -> str:
+    """What errors call the record with that key."""
     return f'record "{key.decode("utf-8", "backslashreplace")[:100]}"'
 
 

@@ -289,7 +289,7 @@ class ConvBase(Layer):
         extent = dilation * (kernel - 1) + 1
         if self.transposed:
             return stride * (size - 1) + extent - 2 * pad
-        return (size + 2 * pad - extent) // stride + 1
+        return windows_along(size + 2 * pad - extent, stride)
 
     def _use_taps(self) -> int:
         """The number of taps; where there are several, `geometry` becomes that of their columns."""
@@ -404,6 +404,14 @@ class ConvBase(Layer):
         return scratches([(self._workers(), self.columns), *shapes], dtype)
 
 
+def windows_along(room: int, stride: int) -> int:
+    """How many windows there are along an axis that a window can move by `room` pixels.
+
+    As in Caffe, whose division cuts towards 0: a window that sticks out by less than a stride is one, and sees zeros there.
+    """
+    return int(math.copysign(abs(room) // stride, room)) + 1
+
+
 def spatial(param, name: str, axes: int, default: int | None = None) -> tuple[int, ...]:
     """One value for each spatial axis from the repeated field `name` or, for two axes, its `_h` and `_w` forms."""
     stem = name.removesuffix("_size")
@@ -416,7 +424,7 @@ def spatial(param, name: str, axes: int, default: int | None = None) -> tuple[in
     values = tuple(getattr(param, name))
     if not values and default is not None:
         values = (default,)
-    if len(values) not in (1, axes) or not values:
+    if len(values) not in (1, axes):
         raise NetError(f"{name} is given once or once for each of {axes} spatial axes, received {len(values)} values")
     return values * axes if len(values) == 1 else values
 

@@ -8,11 +8,13 @@ and the groups of BatchNorm are columns of a matrix, each kernel has a fellow th
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..device import Kernel, array_module, kernel, prange
+from ..errors import NetError
 from ..layer import Blobs, Layer
 
 
@@ -157,6 +159,7 @@ class Normalization(Layer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.kept = self.new_blob()
+        self.each = np.empty(0), np.empty(0)
 
     @property
     def by_columns(self) -> bool:
@@ -196,6 +199,8 @@ class Normalization(Layer):
         x = self._matrix((self.kept if top[0] is bottom[0] else bottom[0]).data_in)
         dy, dx = self._matrix(top[0].diff_in), self._matrix(bottom[0].diff_out)
         mean, scale = self.each
+        if mean.size != math.prod(self._shape()):
+            raise NetError("backward needs a forward of the same shape before it")
         shift, slope = self._new_values(x), self._new_values(x)
         self.kernels.products(dy, x, mean, shift.reshape(-1), slope.reshape(-1))
         shift = self._each(self._of_groups(shift))

@@ -104,13 +104,13 @@ class Recurrent(Layer):
 
     def _check(self, bottom: Blobs) -> None:
         x, cont = bottom[:2]
-        if x.num_axes < 2 or not x.shape[0]:
+        if x.num_axes < 3 or not x.shape[0]:
             raise NetError(f"expected bottom 0 to be time steps x streams x ..., received {x}")
         if x.shape[0] != self.steps:
             raise NetError(f"the layer was set up for {self.steps} time steps, received {x.shape[0]}")
         if cont.shape != x.shape[:2]:
             raise NetError(f"expected cont to be {shape_text(x.shape[:2])}, time steps x streams, received {cont}")
-        if self.has_static and bottom[2].shape[:1] != x.shape[1:2]:
+        if self.has_static and (bottom[2].num_axes < 2 or bottom[2].shape[0] != x.shape[1]):
             raise NetError(f"expected a static input of {x.shape[1]} streams x ..., received {bottom[2]}")
         for expected, received in zip(self.inputs, self._input_counts(bottom), strict=True):
             if received != expected:

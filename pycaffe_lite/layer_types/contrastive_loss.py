@@ -55,8 +55,6 @@ class ContrastiveLoss(Loss):
         top[0].data_out[...] = losses.sum(dtype=np.float64) / (2 * self.pairs)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[2]:
-            raise NetError("labels have no gradient: bottom 2 cannot be propagated to")
         difference = self.difference.data_in
         xp = array_module(difference)
         _, distance, gap, similar = self._pairs(bottom, difference)

@@ -23,7 +23,7 @@ from ..device import kernel, prange
 from ..errors import NetError
 from ..layer import Blobs, Layer, register
 from ..ops.im2col import col2im, im2col
-from ._conv import spatial
+from ._conv import spatial, windows_along
 
 
 @kernel
@@ -68,7 +68,7 @@ class Im2col(Layer):
         outer, (channels, *size) = bottom[0].shape[: self.axis], bottom[0].shape[self.axis :]
         if len(size) != len(self.windows[0]):
             raise NetError(f"the number of spatial axes was {len(self.windows[0])} at set-up, received {bottom[0]}")
-        out = [(s + 2 * p - (d * (k - 1) + 1)) // step + 1 for s, k, step, p, d in zip(size, *self.windows)]
+        out = [windows_along(s + 2 * p - (d * (k - 1) + 1), step) for s, k, step, p, d in zip(size, *self.windows)]
         if min(out) < 1:
             raise NetError(f"the kernel does not fit {bottom[0]}: kernel_size, stride, pad, dilation are {self.windows}")
         top[0].reshape(*outer, channels * math.prod(self.windows[0]), *out)

@@ -100,6 +100,3 @@ class InfogainLoss(NormalizedLoss):
     def _divisor(self, counted) -> float:
         outer, _, inner = self.prob.shape
         return self.divisor(outer * inner, int(counted.sum()), outer)
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        return bottom_index == 0

@@ -31,19 +31,19 @@ class InnerProduct(Layer):
         if param.num_output < 1:
             raise NetError(f"num_output is at least 1, received {param.num_output}")
         self.num_output, self.transpose = param.num_output, param.transpose
-        self.axis = bottom[0].axis(param.axis)
-        self.inputs = bottom[0].count_from(self.axis)
+        self.inputs = bottom[0].count_from(bottom[0].axis(param.axis))
         shape = (self.inputs, self.num_output) if self.transpose else (self.num_output, self.inputs)
         self.add_param(shape, param.weight_filler)
         if param.bias_term:
             self.add_param((self.num_output,), param.bias_filler)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        inputs = bottom[0].count_from(self.axis)
+        axis = bottom[0].axis(self.param.inner_product_param.axis)
+        inputs = bottom[0].count_from(axis)
         if inputs != self.inputs:
             raise NetError(f"the weights take {self.inputs} inputs, received {inputs} in a bottom of {bottom[0]}")
-        self.items = bottom[0].count_from(0, self.axis)
-        top[0].reshape(*bottom[0].shape[: self.axis], self.num_output)
+        self.items = bottom[0].count_from(0, axis)
+        top[0].reshape(*bottom[0].shape[:axis], self.num_output)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x, y = self._matrices(bottom[0].data_in, top[0].data_out)

@@ -81,8 +81,9 @@ class Scale(Layer):
         if propagate_down[0]:
             scale = self._scale(bottom).data_in.reshape(-1)
             affine(dy, scale, xp.zeros_like(scale), bottom[0].diff_out.reshape(self.axes))
-        elif wants_scale and not self.param.propagate_down and bottom[0] is not top[0]:
-            # Caffe multiplies here, and scripts see it. Not under `propagate_down: false`: a Split below would add it up.
+        elif wants_scale and not self.param.propagate_down and bottom[0] is not top[0] and self.axes[::2] != (1, 1):
+            # Caffe multiplies here, unless s covers all of x, and scripts see it. Not under `propagate_down: false`: a Split
+            # below would add it up.
             xp.multiply(x, dy, out=bottom[0].diff_out.reshape(self.axes))
 
     def _scale(self, bottom: Blobs) -> Blob:

@@ -52,7 +52,8 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
         array_module(x).tanh(x / 2, out=dx)  # p = tanh(x / 2) / 2 + 1 / 2
         dx /= 2
         dx += x.dtype.type(0.5) - targets
-        dx *= counted * x.dtype.type(weight)
+        dx *= x.dtype.type(weight)
+        array_module(x).copyto(dx, 0, where=~counted)
 
     def _counted(self, targets):
         xp = array_module(targets)

@@ -52,7 +52,7 @@ class SoftmaxWithLoss(NormalizedLoss):
         labels, counted = class_labels(bottom[1].data_in.reshape(outer, 1, inner), classes, self.ignore_label)
         xp = array_module(prob)
         losses = xp.log(xp.maximum(xp.take_along_axis(prob, labels, 1), SMALLEST))
-        total = -(losses * counted).sum(dtype=np.float64)
+        total = -losses.sum(dtype=np.float64, where=counted)
         top[0].data_out[...] = total / self.divisor(outer * inner, int(counted.sum()), outer)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
@@ -68,4 +68,5 @@ class SoftmaxWithLoss(NormalizedLoss):
         weight = float(top[0].diff_in) / self.divisor(outer * inner, int(counted.sum()), outer)
         dx = bottom[0].diff_out.reshape(prob.shape)
         xp.subtract(prob, labels == xp.arange(classes).reshape(1, classes, 1), out=dx)
-        dx *= counted * prob.dtype.type(weight)
+        dx *= prob.dtype.type(weight)
+        xp.copyto(dx, 0, where=~counted)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import glog, layer_types  # noqa: F401  registers the types
 from .. import layer as layer_registry
-from ..blob import Blob
+from ..blob import Blob, shape_text
 from ..errors import CaffeError, NetError, located
 from ..layer import Layer
 from ..proto import Source
@@ -34,6 +34,29 @@ class Node:
     bottom_needs_backward: list[bool] = field(default_factory=list)
     needs_backward: bool = False
     param_ids: list[int] = field(default_factory=list)  # into Graph.params
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of bottoms and tops, when forward ran last
+
+    def remember_shapes(self) -> None:
+        self.shapes = [blob.shape for blob in (*self.bottom, *self.top)]
+
+    def check_shapes(self) -> None:
+        """Raises for shapes that backward must not meet: what layers keep for it, and kernels trust, is of the last forward.
+
+        A layer behind that works in place may have given a shape more axes of 1.
+        """
+        blobs = (*self.bottom, *self.top)
+        if [blob.shape for blob in blobs] == self.shapes:
+            return
+        for blob, shape in zip(blobs, self.shapes, strict=True):
+            if _without_ones(blob.shape) != _without_ones(shape):
+                raise NetError(f"a blob was {shape_text(shape)} in the last forward and is now {blob}: run forward first")
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the axes of 1 at its end."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 @dataclass
@@ -278,8 +301,15 @@ def set_up(node: Node) -> None:
         raise NetError(
             f"loss_weight is given once for each top or not at all: expected {len(node.top)}, received {len(given)}"
         )
+    before = {id(blob): blob.shape for blob in node.bottom}
     layer.setup(node.bottom, node.top)
     layer.reshape(node.bottom, node.top)
+    for name, blob in zip(node.top_names, node.top, strict=True):
+        shape = before.get(id(blob), blob.shape)
+        if _without_ones(shape) != _without_ones(blob.shape):
+            raise NetError(
+                f'a layer that makes {blob} of {shape_text(shape)} cannot work in place: give "{name}" a name of its own'
+            )
     layer.loss_weights = list(given) or [float(layer.is_loss and i == 0) for i in range(len(node.top))]
     for blob, weight in zip(node.top, layer.loss_weights, strict=True):
         if weight:

@@ -59,6 +59,7 @@ class Net:
         self._before_backward: list[Callback] = []
         self._after_backward: list[Callback] = []
         for node in self.nodes:
+            node.remember_shapes()
             glog.info(_describe(node))
         glog.info(f"Network initialization done: {self.name or 'net'}, outputs {', '.join(self.outputs) or 'none'}")
 
@@ -80,6 +81,7 @@ class Net:
         with placed(node.where):
             layer.reshape(node.bottom, node.top)
             layer.forward(node.bottom, node.top)
+        node.remember_shapes()
         loss = 0.0
         for blob, weight in zip(node.top, layer.loss_weights, strict=True):
             if weight:
@@ -97,6 +99,7 @@ class Net:
                 node = self.nodes[i]
                 if node.needs_backward:
                     with placed(node.where):
+                        node.check_shapes()
                         node.layer.backward(node.top, node.bottom_needs_backward, node.bottom)
                     if self.debug_info:
                         self._debug_backward(node)

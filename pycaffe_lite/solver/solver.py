@@ -282,7 +282,7 @@ class Solver:
             diff = learnable.blob.diff_in
             squares += float(array_module(diff).vdot(diff, diff))
         norm = math.sqrt(squares)
-        if norm <= limit:
+        if not norm > limit:  # NaN is none: it would make one of every parameter
             return 1.0
         scale = limit / norm
         glog.info(f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by scale factor {scale:g}")
