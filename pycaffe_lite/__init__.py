@@ -11,14 +11,8 @@ The names are pycaffe's. They are loaded when first used, so that `pycaffe_lite 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import glog
 from .proto.caffe_pb2 import TEST, TRAIN
 
 if TYPE_CHECKING:
@@ -49,6 +43,7 @@ if TYPE_CHECKING:
     )
     from .blob import Blob
     from .classifier import Classifier
+    from .compat.as_caffe import install_as_caffe
     from .detector import Detector
     from .errors import CaffeError
     from .layer import Layer
@@ -86,6 +81,7 @@ _HOME = {
     "get_solver": "pycaffe",
     "has_nccl": "_modes",
     "init_log": "_modes",
+    "install_as_caffe": "compat.as_caffe",
     "layer_type_list": "pycaffe",
     "layers": "net_spec",
     "log": "_modes",
@@ -164,43 +160,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-# ---- under the name of caffe --------------------------------------------------------------------------------------
-
-
-def install_as_caffe() -> None:
-    """From now on, in this process, `import caffe` and `from caffe.proto import caffe_pb2` mean this package.
-
-    A real Caffe that is installed, or was imported before, is out of sight. `import caffe_pb2`, as of scripts that expect
-    Caffe's `proto` folder on `sys.path`, means this package's where no other is found. For processes that this one starts
-    see `pycaffe_lite run`.
-    """
-    for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:
-        del sys.modules[name]
-    if not any(isinstance(finder, _CaffeImporter) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _CaffeImporter("caffe"))
-        sys.meta_path.append(_CaffeImporter("caffe_pb2"))
-
-
-class _CaffeImporter(MetaPathFinder, Loader):
-    """Puts the modules of this package, the very same objects, into `sys.modules` under the names of caffe's."""
-
-    def __init__(self, root: str):
-        self._root = root
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname.partition(".")[0] != self._root or importlib.util.find_spec(self._own(fullname)) is None:
-            return None
-        return ModuleSpec(fullname, self)
-
-    def exec_module(self, module: ModuleType) -> None:
-        glog.read_environment()  # which a script may set before its `import caffe`, when this package is loaded already
-        sys.modules[module.__name__] = importlib.import_module(self._own(module.__name__))
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        return None
-
-    def _own(self, name: str) -> str:
-        odd = {"caffe._caffe": ".pycaffe", "caffe_pb2": ".proto.caffe_pb2"}
-        return __name__ + odd.get(name, name.removeprefix("caffe"))

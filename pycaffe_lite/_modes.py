@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 from . import glog, rng
-from .device import cuda_problem
+from .device import use_gpu_or_warn
 from .errors import DeviceError
 
 # ---- devices and seeds --------------------------------------------------------------------------------------------
-
-
-def use_gpu_or_warn() -> None:
-    """Says once, loudly, that work which asked for a GPU goes on on the CPU.
-
-    With PYCAFFE_LITE_STRICT_GPU=1 in the environment it does not go on: that is a `DeviceError`.
-    """
-    problem = f"The GPU was asked for, but {cuda_problem()}"
-    if os.environ.get("PYCAFFE_LITE_STRICT_GPU", "0") not in ("", "0"):
-        raise DeviceError(f"{problem} (PYCAFFE_LITE_STRICT_GPU is set)")
-    if not getattr(use_gpu_or_warn, "said", False):
-        with glog.kept():  # GLOG_minloglevel=2 is to hide what nets tell while they are built, not this
-            glog.configure(minloglevel=0, alsologtostderr=True)
-            glog.warning(f"*** {problem}. GOING ON ON THE CPU. ***")
-        use_gpu_or_warn.said = True  # type: ignore[attr-defined]
 
 
 def set_mode_cpu() -> None:

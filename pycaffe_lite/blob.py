@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import SyncedMemory, current
+from .device import MemoryPart, SyncedMemory, current
 from .errors import NetError
 
 MAX_AXES = 32
@@ -26,8 +26,8 @@ class Blob:
         self.dtype = np.dtype(dtype)
         self._shape: tuple[int, ...] = ()
         self._count = 1
-        self._data = SyncedMemory(1, self.dtype)
-        self._diff = SyncedMemory(1, self.dtype)
+        self._data: SyncedMemory | MemoryPart = SyncedMemory(1, self.dtype)
+        self._diff: SyncedMemory | MemoryPart = SyncedMemory(1, self.dtype)
         self.reshape(*shape)
 
     # ---- shape ----------------------------------------------------------------------------------------------------
@@ -111,6 +111,11 @@ class Blob:
         """The gradient as a host array that aliases the blob's memory."""
         return self._shaped(self._diff.on_host())
 
+    @property
+    def host_out(self) -> np.ndarray:
+        """The values as a host array, all of them to be written: nothing is brought over from a device before."""
+        return self._shaped(self._data.on_host(read=False))
+
     # `np.from_dlpack(blob)` and `torch.from_dlpack(blob)` are the values, in the same memory.
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -164,6 +169,14 @@ class Blob:
         self._check_count(other)
         self._diff = other._diff
 
+    def use_memory(self, data: MemoryPart, diff: MemoryPart) -> None:
+        """Keeps values and gradient there from now on, in memory of this blob's count. The caller moves the values."""
+        self._data, self._diff = data, diff
+
+    def uses_memory(self, data: MemoryPart, diff: MemoryPart) -> bool:
+        """Whether values and gradient are kept there, and fill it."""
+        return self._data is data and self._diff is diff and self._count == data.size
+
     def _check_count(self, other: Blob) -> None:
         if self._count != other._count:
             raise NetError(f"memory can be shared by equal counts, not by {self} and {other}")
@@ -178,3 +191,8 @@ class Blob:
 def shape_text(shape: Sequence[int]) -> str:
     """A shape as errors and logs show it: `64 x 1 x 28 x 28 (50176)`."""
     return f"{' x '.join(map(str, shape)) or 'scalar'} ({math.prod(shape)})"
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Sizes as errors show them, such as `3 x 224 x 224`."""
+    return " x ".join(map(str, sizes))

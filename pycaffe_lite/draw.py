@@ -305,7 +305,7 @@ def _dot_style(style: dict[str, str]) -> dict[str, str]:
 def _draw_with_matplotlib(
     net: caffe_pb2.NetParameter, rankdir: str, ext: str, phase: int | None, display_lrm: bool
 ) -> bytes:
-    from ._net_picture import Box, drawing
+    from .plots.picture import Box, drawing
 
     nodes, edges = _graph(net, phase)
     pictures = []

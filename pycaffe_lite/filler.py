@@ -26,7 +26,7 @@ def fill(param: FillerParameter, blob: Blob, rng: np.random.Generator) -> None:
     if param.sparse != -1 and param.type != "gaussian":
         raise NetError(f"sparse is for the gaussian filler, not for {param.type}")
     if blob.count:
-        blob.data[...] = filler(param, blob.shape, rng)
+        blob.host_out[...] = filler(param, blob.shape, rng)
 
 
 def _constant(param, shape, rng):

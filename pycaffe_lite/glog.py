@@ -74,7 +74,7 @@ class _Stderr(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """A full disk is none either."""
+    """Flushes; a full disk does not end the program."""
 
     def __init__(self, path: str | os.PathLike, delay: bool = False):
         super().__init__(path, encoding="utf-8", delay=delay)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import filler, glog, rng
+from . import filler, rng
 from .blob import Blob
 from .errors import NetError, did_you_mean
 from .proto.caffe_pb2 import FillerParameter, LayerParameter
@@ -101,12 +101,6 @@ class Layer:
         if "rng" in state:
             self.rng = rng.stream_at(state["rng"])
 
-    def warn_if_changed(self, what: str, then: Any, now: Any) -> None:
-        """Logs that the data are not those of the state."""
-        if then != now:
-            changed = f"{then} {what} in the state, {now} now"
-            glog.warning(f'layer "{self.param.name}": the data have changed ({changed}): the run goes on, but not exactly')
-
     # ---- help for layer types -------------------------------------------------------------------------------------
 
     @property
@@ -143,13 +137,6 @@ class Layer:
                 raise NetError(f"expected at most {_blobs(most, kind)}, received {count}")
         if self.equal_bottoms_tops and bottoms != tops:
             raise NetError(f"expected as many tops as bottoms, received {bottoms} bottoms and {tops} tops")
-
-
-def whole(value: Any, limit: int = 2**63) -> int:
-    """`value` out of a state file, if it is an integer from 0 to below `limit`; else raises `ValueError`."""
-    if type(value) is not int or not 0 <= value < limit:
-        raise ValueError(f"expected an integer from 0 to {limit - 1}, received {value!r:.40}")
-    return value
 
 
 def _blobs(count: int, kind: str) -> str:

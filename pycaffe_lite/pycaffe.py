@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _summary, draw, net, solver
-from ._given import GivenNet, GivenSolver, Path, net_param, solver_param
+from . import draw, net, solver
 from ._modes import (  # noqa: F401  this is `caffe._caffe` too: what pycaffe's extension module holds is here
     NCCL,
     Timer,
@@ -33,11 +32,13 @@ from ._modes import (  # noqa: F401  this is `caffe._caffe` too: what pycaffe's 
 from .blob import Blob, shape_text
 from .errors import NetError, did_you_mean, located
 from .layer import BlobVec, Layer, registered_types  # noqa: F401
-from .layer_types.memory_data import MemoryData
+from .layer_types.data.memory_data import MemoryData
 from .layer_types.python import Python
+from .net import summary as summaries
 from .net import weights as weight_files
 from .proto import Source
 from .proto.caffe_pb2 import LayerParameter, NetParameter, SolverParameter  # noqa: F401
+from .proto.given import GivenNet, GivenSolver, Path, net_param, solver_param
 from .solver import Solver, rules  # noqa: F401
 
 if TYPE_CHECKING:
@@ -163,9 +164,9 @@ class Net(net.Net):
     def _set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         self.set_input_arrays(data, labels)
 
-    def summary(self) -> _summary.Summary:
+    def summary(self) -> summaries.Summary:
         """The layers with shapes, parameters, multiply-adds and memory; printed, it is a table."""
-        return _summary.summarize(self)
+        return summaries.summarize(self)
 
     # A notebook shows the table: of HTML and SVG Jupyter prefers HTML. The picture: `IPython.display.SVG(net._repr_svg_())`.
 
@@ -175,7 +176,7 @@ class Net(net.Net):
 
     def _repr_svg_(self) -> str:
         """The picture of `draw`, from top to bottom."""
-        return draw.draw_net(_summary.without_splits(self), "TB", "svg").decode()
+        return draw.draw_net(summaries.without_splits(self), "TB", "svg").decode()
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -378,8 +379,6 @@ class SGDSolver(rules.SGDSolver):
     def __init__(self, solver_file: GivenSolver, where: str = "", *, allow_python_layers: bool = True):
         param, read_from = solver_param(solver_file)
         where = where or read_from
-        if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
-            use_gpu_or_warn()
         super().__init__(param, where, functools.partial(Net.from_param, allow_python_layers=allow_python_layers))
 
     def __enter__(self) -> Self:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pycaffe_lite import cli, glog
-from pycaffe_lite.cli.check import check
+from pycaffe_lite.check import check
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.io import array_to_datum
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN

@@ -21,11 +21,11 @@ from PIL import Image
 
 from pycaffe_lite import glog, layer, rng
 from pycaffe_lite.blob import Blob
+from pycaffe_lite.data import hdf5_list
 from pycaffe_lite.data.database import default_backend
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import CaffeError, DataError, NetError
-from pycaffe_lite.layer_types import hdf5_data
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN, Datum, LayerParameter, NetParameter
 
 needs_leveldb = pytest.mark.skipif(default_backend() != "leveldb", reason="plyvel is not installed")
@@ -231,21 +231,21 @@ def test_goes_on_from_a_position_with_the_same_random_crops(make, backend):
     source = make(10, backend)
     transform = "crop_size: 3 mirror: true"
     reader = data(source, transform=transform)
-    start = reader.layer.position
-    assert (start.key, start.records) == (b"0000", 0)
+    start = reader.layer.save_state()
+    assert bytes.fromhex(start["key"]) == b"0000"
     batches = [reader.next() for _ in range(3)]
-    position = reader.layer.position
-    assert (position.key, position.records) == (b"0002", 12)  # not what was read ahead
+    position = reader.layer.save_state()
+    assert bytes.fromhex(position["key"]) == b"0002"  # not what was read ahead
     rest = [reader.next() for _ in range(4)]
     other = data(source, transform=transform)
     other.next()
     for at, wanted in ((position, rest), (start, batches + rest)):
-        other.layer.seek(at)
-        assert other.layer.position == at
+        other.layer.load_state(at)
+        assert other.layer.save_state() == at
         for batch in wanted:
             for name, values in other.next().items():
                 np.testing.assert_array_equal(values, batch[name])
-    assert other.layer.position == reader.layer.position
+    assert other.layer.save_state() == reader.layer.save_state()
 
 
 def test_the_batch_takes_the_shape_of_its_first_record(make):
@@ -362,7 +362,7 @@ def test_close_ends_the_thread_and_lets_go_of_the_database(make):
     reader.next()
     reader.layer.close()
     assert not prefetch_threads()
-    assert reader.layer._database.closed
+    assert reader.layer._reader.database.closed
     reader.layer.close()
     with pytest.raises(DataError, match="closed"):
         reader.next()
@@ -371,7 +371,7 @@ def test_close_ends_the_thread_and_lets_go_of_the_database(make):
 def test_dropping_the_layer_ends_the_thread_and_lets_go_of_the_database(make):
     reader = data(make())
     reader.next()
-    gone, database = weakref.ref(reader.layer), weakref.ref(reader.layer._database)
+    gone, database = weakref.ref(reader.layer), weakref.ref(reader.layer._reader.database)
     assert prefetch_threads()
     gc.disable()  # there is no cycle: counting references is enough
     try:
@@ -534,8 +534,8 @@ def test_hdf5_data_sets_that_do_not_fit(hdf5, arrays, words):
 def test_hdf5_is_read_ahead_in_the_background(hdf5, monkeypatch):
     hdf5(rows(0, 4), rows(4, 8), rows(8, 12))
     loaded: list[str] = []
-    load = hdf5_data.load
-    monkeypatch.setattr(hdf5_data, "load", lambda path, *rest: loaded.append(path) or load(path, *rest))
+    load = hdf5_list.load
+    monkeypatch.setattr(hdf5_list, "load", lambda path, *rest: loaded.append(path) or load(path, *rest))
     reader = hdf5_layer(batch_size=4, settings="} data_param { prefetch: 1")
     assert (loaded, prefetch_threads()) == (["0.h5"], [])
     assert reader.labels(1) == [0, 1, 2, 3]
@@ -610,7 +610,7 @@ def test_hdf5_claims_of_enormous_size(hdf5, shape, compression):
 
 
 def test_hdf5_well_compressed_data_is_read(hdf5):
-    rows = hdf5_data.UNCHECKED_BYTES // 4000 + 1000
+    rows = hdf5_list.UNCHECKED_BYTES // 4000 + 1000
     with h5py.File("0.h5", "w") as file:
         file.create_dataset(
             "data", (rows, 1000), "f4", chunks=(rows // 4, 1000), compression="gzip", data=np.zeros((rows, 1000))
@@ -625,6 +625,6 @@ def test_hdf5_memory_that_is_not_there(hdf5, monkeypatch):
     def refuse(*args) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(hdf5_data, "_read", refuse)
+    monkeypatch.setattr(hdf5_list, "_read", refuse)
     with pytest.raises(DataError, match=r"0.h5: does not fit into memory"):
         hdf5_layer()

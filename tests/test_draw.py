@@ -14,9 +14,10 @@ import pytest
 from google.protobuf import text_format
 from PIL import Image
 
-from pycaffe_lite import _net_layout, draw
+from pycaffe_lite import draw
 from pycaffe_lite.cli import call, draw_net
 from pycaffe_lite.errors import CaffeError, NetError
+from pycaffe_lite.plots import layout as layouts
 from pycaffe_lite.proto import caffe_pb2
 
 SIAMESE = """
@@ -177,14 +178,14 @@ def test_layers_in_place_belong_to_their_blob_and_never_close_a_circle():
     found, _ = names(text)
     assert found.count("x") == 2
     _, edges = draw._graph(net(text), None)
-    assert _net_layout._ranks(len(found), edges) == [0, 1, 1, 2, 3, 4]
+    assert layouts._ranks(len(found), edges) == [0, 1, 1, 2, 3, 4]
 
 
 # ------------------------------------------------------------------------------------------------------------- the layout
 
 
 def arranged(edges, breadths):
-    layout = _net_layout.arrange(len(breadths), edges, breadths)
+    layout = layouts.arrange(len(breadths), edges, breadths)
     for members in layout.order:
         for i, j in itertools.pairwise(members):
             assert layout.cross[j] - layout.cross[i] >= (layout.size[i] + layout.size[j]) / 2
@@ -193,40 +194,38 @@ def arranged(edges, breadths):
 
 def test_ranks_are_longest_paths_and_a_late_input_stands_before_its_use():
     edges = [(0, 1), (1, 2), (2, 3), (0, 3), (4, 5), (5, 3)]
-    assert _net_layout._ranks(6, edges) == [0, 1, 2, 3, 1, 2]
+    assert layouts._ranks(6, edges) == [0, 1, 2, 3, 1, 2]
 
 
 def test_two_branches_do_not_cross_and_a_chain_is_straight():
     # 0 -> (1, 2), two chains of four that are listed crosswise, both into 11.
     edges = [(0, 1), (0, 2), (1, 4), (2, 3), (4, 6), (3, 5), (6, 8), (5, 7), (8, 9), (7, 9)]
     layout = arranged(edges, [1.0] * 10)
-    assert _net_layout._crossings(layout) == 0
+    assert layouts._crossings(layout) == 0
     for chain in ([1, 4, 6, 8], [2, 3, 5, 7]):
         assert len({round(layout.cross[i], 6) for i in chain}) == 1
     assert layout.cross[0] == pytest.approx((layout.cross[1] + layout.cross[2]) / 2)
 
 
 def test_crossings_are_counted():
-    layout = _net_layout.Layout(
-        [1.0] * 4, [0, 0, 1, 1], [[0, 1], [2, 3]], [[], [], [1], [0]], [[3], [2], [], []], [0.0] * 4, 4
-    )
-    assert _net_layout._crossings(layout) == 1
-    _net_layout._uncross(layout)
-    assert _net_layout._crossings(layout) == 0
+    layout = layouts.Layout([1.0] * 4, [0, 0, 1, 1], [[0, 1], [2, 3]], [[], [], [1], [0]], [[3], [2], [], []], [0.0] * 4, 4)
+    assert layouts._crossings(layout) == 1
+    layouts._uncross(layout)
+    assert layouts._crossings(layout) == 0
 
 
 def test_long_edges_of_one_node_share_their_way():
     rank = [0, 1, 2, 3, 4]
-    before, after = _net_layout._with_way_points(rank, [(0, 1), (1, 2), (2, 3), (3, 4), (0, 3), (0, 4)])
+    before, after = layouts._with_way_points(rank, [(0, 1), (1, 2), (2, 3), (3, 4), (0, 3), (0, 4)])
     assert rank[5:] == [1, 2, 3]
     assert sorted(before[3]) == [2, 6]
     assert sorted(after[6]) == [3, 7]
 
 
 def test_a_hopeless_tangle_is_refused(monkeypatch):
-    monkeypatch.setattr(_net_layout, "MAX_WAY_POINTS", 2)
+    monkeypatch.setattr(layouts, "MAX_WAY_POINTS", 2)
     with pytest.raises(CaffeError, match="too tangled"):
-        _net_layout._with_way_points([0, 4], [(0, 1)])
+        layouts._with_way_points([0, 4], [(0, 1)])
 
 
 # ------------------------------------------------------------------------------------------------------------ the picture

@@ -5,9 +5,10 @@ import pytest
 
 import pycaffe_lite
 from pycaffe_lite.cli import call, plot_embedding
-from pycaffe_lite.cli.plot_embedding import BATCH, SCALE, embed, knn_accuracy, scatter
+from pycaffe_lite.cli.plot_embedding import BATCH, SCALE, embed
 from pycaffe_lite.data.mnist import write_idx
 from pycaffe_lite.errors import DataError, NetError
+from pycaffe_lite.plots.embedding import knn_accuracy, scatter
 
 
 class FakeBlob:

@@ -21,7 +21,7 @@ from PIL import Image
 
 import pycaffe_lite as caffe
 from pycaffe_lite import glog
-from pycaffe_lite.cli.check import check
+from pycaffe_lite.check import check
 from pycaffe_lite.data.database import open_database
 from pycaffe_lite.proto import read_net
 

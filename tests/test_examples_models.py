@@ -13,7 +13,7 @@ import pytest
 
 import pycaffe_lite as caffe
 from pycaffe_lite import glog
-from pycaffe_lite.cli.check import check
+from pycaffe_lite.check import check
 from pycaffe_lite.cli.download_model_binary import read_readme
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.io import array_to_datum

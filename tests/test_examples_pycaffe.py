@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import pycaffe_lite as caffe
-from pycaffe_lite.cli.check import check
+from pycaffe_lite.check import check
 from pycaffe_lite.proto import read_net, read_solver
 
 REPOSITORY = Path(__file__).parent.parent

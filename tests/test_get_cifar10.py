@@ -256,18 +256,6 @@ def test_the_script(tmp_path):
     assert f"{tmp_path}: has no right data_batch_1.bin, " in done.stderr
 
 
-@pytest.mark.parametrize("command", ["get_cifar10", "synthetic_cifar10"])
-def test_the_tools(command):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"tools/{command}.py"), "--help"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert f"usage: pycaffe_lite {command}" in done.stdout
-
-
 def test_errors_end_in_one_line(tmp_path, capsys):
     assert call(get_cifar10.main, ["--to", str(tmp_path / "to"), "--from", str(tmp_path)]) == 1
     assert capsys.readouterr().err.count("\n") == 1

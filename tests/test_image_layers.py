@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pycaffe_lite import rng
+from pycaffe_lite.data.images import resize
+from pycaffe_lite.data.window_file import place_window
 from pycaffe_lite.errors import CaffeError, DataError, NetError
-from pycaffe_lite.layer_types._images import resize
-from pycaffe_lite.layer_types.window_data import place_window
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN, BlobProto
 
 from .test_data_layers import Reader, prefetch_threads, wait_until

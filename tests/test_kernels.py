@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycaffe_lite.device import Kernel, blas, chunk, kernel, kernels, num_threads, prange, serial_blas
-from pycaffe_lite.layer_types import _conv
 from pycaffe_lite.ops import matmul as matmul_module
+from pycaffe_lite.ops.convolution import columns
 from pycaffe_lite.ops.matmul import matmul
 from pycaffe_lite.ops.scratch import scratch
 
@@ -201,13 +201,13 @@ def test_small_work_runs_on_one_thread(monkeypatch):
 PROGRAM = """
 import os, sys, threading
 import numpy as np
-from pycaffe_lite.layer_types.relu import relu_forward
+from pycaffe_lite.layer_types.elementwise.relu import relu
 
 def run():
     x = np.arange(-5000, 5000).astype(np.float32)
     y = np.empty_like(x)
     for _ in range(200):
-        relu_forward(x, np.float32(0), y)
+        relu(x, slope=0, out=y)
     return bool((y == np.maximum(x, 0)).all())
 
 results = [run()]
@@ -259,14 +259,14 @@ def test_the_caches_key_changes_with_every_function_that_a_kernel_calls(tmp_path
 def test_the_key_of_a_convolution_covers_the_columns_and_the_matrix_product(monkeypatch):
     read = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or b"")
-    kernels._key(_conv.to_windows.host_body)
-    assert read == ["blas.py", "kernels.py", "_conv.py", "im2col.py"]
+    kernels._key(columns.to_windows.host_body)
+    assert read == ["blas.py", "kernels.py", "columns.py", "im2col.py"]
 
 
 BITS = """
 import hashlib
 import numpy as np
-from pycaffe_lite.layer_types._normalize import plane_gradient, plane_statistics
+from pycaffe_lite.ops.normalization import plane_gradient, plane_statistics
 draws = np.random.default_rng(1)
 x, dy, dx = (draws.normal(size=(300, 20)).astype(np.float32) for _ in range(3))
 columns = [draws.normal(size=300).astype(np.float32) for _ in range(4)]

@@ -78,6 +78,42 @@ def test_forward_leaves_the_bottoms_alone(case):
         np.testing.assert_array_equal(blob.data, values)
 
 
+@by_id(WITH_BOTTOMS)
+def test_nothing_is_read_before_it_is_written(case):
+    """What is to be overwritten holds NaN before, which would show in the results of a layer that reads it."""
+    clean, poisoned = rig_of(case), rig_of(case)
+    inputs = [blob.data.copy() for blob in clean.bottom]
+    for blob in poisoned.top:
+        blob.data[...] = np.nan
+    poisoned.write(inputs)  # again, as a top may be the memory of a bottom
+    expected, got = clean.forward(), poisoned.forward()
+    for a, b in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if case.gradients is None:
+        return
+    wanted = [i in case.gradients for i in range(len(clean.bottom))]
+    for blob in poisoned.bottom:
+        blob.diff[...] = np.nan
+    for i, (a, b) in enumerate(zip(clean.backward(expected, wanted), poisoned.backward(expected, wanted), strict=True)):
+        if wanted[i]:
+            np.testing.assert_array_equal(a, b)
+    for a, b in zip(clean.layer.blobs, poisoned.layer.blobs, strict=True):
+        np.testing.assert_array_equal(a.diff, b.diff)
+
+
+@by_id(WITH_GRADIENT)
+def test_backward_leaves_its_inputs_alone(case):
+    rig = rig_of(case)
+    tops = rig.forward()
+    data = [blob.data.copy() for blob in (*rig.bottom, *rig.top, *rig.layer.blobs)]
+    rig.backward(tops, [i in case.gradients for i in range(len(rig.bottom))])
+    for blob, values in zip((*rig.bottom, *rig.top, *rig.layer.blobs), data, strict=True):
+        np.testing.assert_array_equal(blob.data, values)
+    if not case.touches_unasked:
+        for blob, values in zip(rig.top, tops, strict=True):
+            np.testing.assert_array_equal(blob.diff, values)
+
+
 @by_id(WITH_GRADIENT)
 def test_backward_writes_only_what_is_asked_for(case):
     rig = rig_of(case)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import runpy
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 import pycaffe_lite as caffe
-from pycaffe_lite.cli import call, classify, command_names, detect, extract_seconds, parse_log, summarize
+from pycaffe_lite.cli import call, classify, detect, extract_seconds, parse_log, summarize
 
 LOG = """\
 I1231 23:59:50.000000  4711 net.cpp:255] Iteration is a word here
@@ -226,17 +225,3 @@ def test_selective_search_says_what_it_needs(capsys):
     Path("images.txt").write_text("images/a.png\n")
     assert call(detect.main, ["images.txt", "out.csv", *FLAGS, "--context_pad", "0"]) == 1
     assert "selective_search_ijcv_with_python" in capsys.readouterr().err
-
-
-# ---- the scripts --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["check", "classify", "detect", "extract_seconds", "parse_log", "summarize", "summary"])
-def test_the_scripts_are_thin(name, monkeypatch, capsys):
-    assert name in command_names()
-    script = Path(__file__).parents[1] / "tools" / f"{name}.py"
-    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(script), run_name="__main__")
-    assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: pycaffe_lite {name}")

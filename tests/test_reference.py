@@ -13,9 +13,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pycaffe_lite.device import kernels
-from pycaffe_lite.layer import Layer
-from pycaffe_lite.layer_types import _conv, _depthwise, _turned
+from pycaffe_lite.ops import convolution as ops
 from pycaffe_lite.ops import copies
+from pycaffe_lite.ops.convolution import columns, depthwise, turned
 from pycaffe_lite.proto.caffe_pb2 import TEST
 
 from .layer_harness import Rig, parse_layer
@@ -105,21 +105,22 @@ TURNED = {"MIN_DEPTH": 1, "MIN_WINDOWS": 1, "MIN_REUSE": 1, "STRIP": 40}
 @example(((1, 2, 7, 5), (3, 2, 3, 3), (1, 1), (3, 0), (2, 1), 1), False, 3, "turned")
 @example(((2, 3, 9), (2, 3, 3), (1,), (1,), (1,), 1), True, 2, "turned")
 def test_convolution(shapes, bias, threads, way):
-    limits = {_conv: TAPS if way == "taps" else {}, _turned: TURNED if way == "turned" else {}}
+    limits = {columns: TAPS if way == "taps" else {}, turned: TURNED if way == "turned" else {}}
     with ExitStack() as stack:  # few images are cut in another way than many
         for module, values in limits.items():
             stack.enter_context(mock.patch.multiple(module, num_threads=lambda: threads, **values))
+        stack.enter_context(mock.patch.object(ops, "_plan", ops._plan.__wrapped__))  # without what it knows of other limits
         check_convolution(shapes, bias)
 
 
 def test_which_convolutions_turn_their_images():
-    assert check_convolution(((1, 16, 12, 12), (16, 16, 5, 5), (1, 1), (2, 2), (1, 1), 1), True).turned is not None
+    assert isinstance(way_of(((1, 16, 12, 12), (16, 16, 5, 5), (1, 1), (2, 2), (1, 1), 1)), turned.Turned)
     for shapes in (
         ((1, 16, 12, 12), (16, 16, 5, 5), (1, 2), (2, 2), (1, 1), 1),  # a stride
         ((1, 16, 12, 12), (16, 8, 5, 5), (1, 1), (2, 2), (1, 1), 2),  # groups
         ((1, 16, 12, 12), (33, 16, 5, 5), (1, 1), (2, 2), (1, 1), 1),  # many outputs
     ):
-        assert check_convolution(shapes, True).turned is None
+        assert isinstance(way_of(shapes), columns.Columns)
 
 
 @SETTINGS
@@ -134,14 +135,24 @@ def test_depthwise_convolution(shapes, channels, bias, threads, serial):
     shapes = (x[0], channels, *x[2:]), (channels, 1, *w[2:]), *geometry, channels
     # memory is no matter here
     with (
-        mock.patch.multiple(_depthwise, num_threads=lambda: threads, MAX_PADDING=10**6),
+        mock.patch.object(ops, "_plan", ops._plan.__wrapped__),
+        mock.patch.multiple(depthwise, num_threads=lambda: threads, MAX_PADDING=10**6),
         mock.patch.object(kernels, "SMALL", 10**6 if serial else 0),
     ):
-        assert check_convolution(shapes, bias).depthwise
+        check_convolution(shapes, bias)
+        assert isinstance(way_of(shapes), depthwise.Depthwise)
 
 
-def check_convolution(shapes, bias: bool) -> Layer:
-    """Compares a layer with the sums of products, and returns it."""
+def way_of(shapes):
+    """What computes the forward pass of a convolution."""
+    x, w, *rows, group = shapes
+    windows = (len(places(*axis)) for axis in zip(x[2:], w[2:], *rows))
+    geometry = tuple(zip(x[2:], windows, w[2:], *rows))
+    return ops._plan(geometry, group, w[:2], x[0]).to_windows.__self__
+
+
+def check_convolution(shapes, bias: bool) -> None:
+    """Compares a layer with the sums of products."""
     x_shape, w_shape, stride, pad, dilation, group = shapes
     rng = np.random.default_rng(1)
     x = rng.normal(size=x_shape)
@@ -166,7 +177,6 @@ def check_convolution(shapes, bias: bool) -> Layer:
     if bias:
         other_axes = tuple(axis for axis in range(dy.ndim) if axis != 1)
         np.testing.assert_allclose(rig.layer.blobs[1].diff, dy.sum(axis=other_axes), 1e-9, 1e-9)
-    return rig.layer
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pycaffe_lite.errors import NetError
-from pycaffe_lite.layer_types import lrn
+from pycaffe_lite.ops import lrn
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN
 
 from .layer_harness import Rig, parse_layer

@@ -222,9 +222,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(name, format):
 def test_every_layer_that_draws_or_reads_is_in_the_table():
     """A layer with a stream or a place of its own is listed above, or hands its state on to one that is."""
     folder = Path(caffe.__file__).parent / "layer_types"
-    stateful = {path.stem for path in folder.glob("*.py") if re.search(r"self\.rng|save_state|Batches\)", path.read_text())}
+    stateful = {path.stem for path in folder.rglob("*.py") if re.search(r"self\.rng|save_state|Batches\)", path.read_text())}
     listed = {"data", "hdf5_data", "image_data", "window_data", "memory_data", "dummy_data", "dropout", "pooling", "python"}
-    assert stateful == listed | {"_recurrent", "_batches", "_images"}
+    assert stateful == listed | {"_recurrent", "_batches"}
 
 
 TESTED = (
@@ -411,7 +411,7 @@ def test_a_damaged_state_is_an_error_and_nothing_changes(name):
     layer = {"LSTM": "r", "Dropout": "d"}.get(name, "data")
     solver = make(STATEFUL[name], "random_seed: 9 ")
     solver.step(1)
-    before = params(solver), states.collect(solver.net)
+    before = params(solver), states.layer_states(solver.net)
     for text in DAMAGE:
         with_state(path, layer, text)
         if name == "Dropout" and text in ("{}", *DAMAGE[9:]):
@@ -420,7 +420,7 @@ def test_a_damaged_state_is_an_error_and_nothing_changes(name):
             solver.restore("bad")
         assert solver.iter == 1
         assert equal(before[0], params(solver))
-        for one, other in zip(before[1], states.collect(solver.net), strict=True):
+        for one, other in zip(before[1], states.layer_states(solver.net), strict=True):
             np.testing.assert_equal(one.state, other.state)
     solver.step(2)
     solver.close()

@@ -13,7 +13,8 @@ import pytest
 
 import pycaffe_lite
 from pycaffe_lite import glog
-from pycaffe_lite.cli import main, run
+from pycaffe_lite.cli import main
+from pycaffe_lite.compat import run
 from pycaffe_lite.proto import caffe_pb2
 
 ROOT = str(Path(pycaffe_lite.__file__).parents[1])
@@ -280,7 +281,7 @@ def test_children_that_do_not_ask_for_caffe_do_not_load_it():
     write("script.py", "import subprocess, sys; sys.exit(subprocess.call([sys.executable, 'child.py']))")
     write(
         "child.py",
-        "import sys; print(sys.mine, 'pycaffe_lite' in sys.modules, any(p.endswith('_children') for p in sys.path))",
+        "import sys; print(sys.mine, 'pycaffe_lite' in sys.modules, any(p.endswith('children') for p in sys.path))",
     )
     done = process("script.py", PYTHONPATH=os.path.abspath("site"))
     assert (done.stdout, done.stderr) == ("sitecustomize False False\n", "")
@@ -288,7 +289,7 @@ def test_children_that_do_not_ask_for_caffe_do_not_load_it():
 
 def test_the_path_of_children(monkeypatch, capsys):
     write("script.py", "import os; print(os.environ['PYTHONPATH'])")
-    folder = str(Path(run.__file__).with_name("_children"))
+    folder = str(Path(run.__file__).with_name("children"))
     for before, after in (("", folder), ("x", f"{folder}{os.pathsep}x"), (folder, folder)):
         monkeypatch.setenv("PYTHONPATH", before)
         assert main(["run", "script.py"]) == 0
@@ -333,7 +334,7 @@ def test_old_names(loaded):
 def test_names_that_are_there_stay():
     code = "import numpy, unittest; numpy.int = numpy.clock = 3; unittest.TestCase.assertEquals = 4"
     check = "assert (numpy.int, unittest.TestCase.assertEquals, numpy.float) == (3, 4, float)"
-    folder = str(Path(run.__file__).with_name("_children"))
+    folder = str(Path(run.__file__).with_name("children"))
     program = (
         f"import sys; sys.path.insert(0, {folder!r}); {code}; import pycaffe_lite_old_names as o; o.put_back(); {check}"
     )

@@ -8,7 +8,7 @@ import pytest
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, glog
-from pycaffe_lite._summary import without_splits
+from pycaffe_lite.net.summary import without_splits
 from pycaffe_lite.proto import read_net
 
 NET = """name: "tiny"

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from pycaffe_lite.cli import call, plot_training_log
-from pycaffe_lite.cli._training_log import parse
-from pycaffe_lite.cli.plot_training_log import CHART_TYPES, LOSSES, plot, smoothed
 from pycaffe_lite.errors import DataError
+from pycaffe_lite.plots.training_curves import CHART_TYPES, LOSSES, plot, smoothed
+from pycaffe_lite.plots.training_log import parse
 
 LOG = """\
 I1231 23:59:50.000000  4711 net.cpp:255] Network initialization done.

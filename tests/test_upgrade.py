@@ -9,13 +9,7 @@ import pytest
 from pycaffe_lite import glog
 from pycaffe_lite.errors import NetError, SolverError
 from pycaffe_lite.proto import prototxt, read_net, read_solver, upgrade
-from pycaffe_lite.proto.caffe_pb2 import (
-    LayerParameter,
-    NetParameter,
-    SolverParameter,
-    V0LayerParameter,
-    V1LayerParameter,
-)
+from pycaffe_lite.proto.caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V0LayerParameter, V1LayerParameter
 from pycaffe_lite.proto.source import Source
 from pycaffe_lite.proto.upgrade import LostField, default_snapshot_prefix, net_needs_upgrade, upgrade_net, upgrade_solver
 

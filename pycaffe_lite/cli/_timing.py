@@ -31,6 +31,7 @@ class LayerTimes:
         net.after_backward(lambda layer: self._stop("back", layer))
         indices = {id(node): i for i, node in enumerate(net.nodes)}
         owners = {id(param.blob): indices[id(param.node)] for param in net.all_params if param.owner is None}
+        solver.update_each = True
         setattr(solver, "update", self._timed(solver.update, owners))  # noqa: B010  mypy knows it as a method
         solver.watchers.append(self._show)
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from .. import glog, rng
 from ..data.database import BACKENDS
 from ..data.database_writer import create_database
+from ..data.image_list import read_list
+from ..data.images import check_size, decode, read_image_file
 from ..errors import CaffeError, DataError, did_you_mean
-from ..layer_types._images import check_size, decode, read_image_file
-from ..layer_types.image_data import read_list
 from ..proto.caffe_pb2 import Datum
 from ._arguments import ArgumentFlags
 

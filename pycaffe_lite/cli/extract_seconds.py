@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..files import atomic_write
-from ._training_log import Clock
+from ..plots.training_log import Clock
 
 
 def main(argv: list[str]) -> int:

@@ -22,9 +22,9 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from .. import glog
+from ..data.images import check_size, decode, open_list, read_image_file, resize
 from ..errors import CaffeError, DataError
 from ..files import atomic_write
-from ..layer_types._images import check_size, decode, open_list, read_image_file, resize
 from ._flags import Flags
 
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM"}

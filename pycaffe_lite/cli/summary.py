@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 
 from .. import glog
-from .._summary import summarize
 from ..net import Net, weights
+from ..net.summary import summarize
 from ..proto import caffe_pb2, read_net
 from ._flags import Flags, add_state_flags, stages
 

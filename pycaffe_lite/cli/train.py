@@ -22,11 +22,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import glog
+from ..device import use_gpu_or_warn
 from ..errors import SolverError
 from ..proto import read_solver
 from ..proto.caffe_pb2 import SolverParameter
 from ..proto.upgrade import default_snapshot_prefix
-from ..pycaffe import make_solver, use_gpu_or_warn
+from ..pycaffe import make_solver
 from ..solver import Action, Solver, output_elements, snapshots
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 from ._timing import LayerTimes

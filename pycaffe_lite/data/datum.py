@@ -14,6 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from PIL import Image
 
+from ..blob import sizes_text
 from ..errors import DataError
 from ..proto.caffe_pb2 import Datum
 
@@ -61,8 +62,8 @@ def decode_datums(
             datum = Datum.FromString(value)
             received, piece, floats = _read(datum, color)
             if shape is not None and received != shape:
-                expected = f"{_by(shape)} (channels x height x width)"
-                raise SizesDiffer(f"expected an image of {expected}, received {_by(received)}")
+                expected = f"{sizes_text(shape)} (channels x height x width)"
+                raise SizesDiffer(f"expected an image of {expected}, received {sizes_text(received)}")
         except DecodeError:
             raise DataError("is not a Datum", record_name(key)) from None
         except DataError as error:
@@ -112,10 +113,6 @@ def record_name(key: bytes) -> str:
     return f'record "{key.decode("utf-8", "backslashreplace")[:100]}"'
 
 
-def _by(shape: Shape) -> str:
-    return " x ".join(map(str, shape))
-
-
 def _read(datum: Any, color: bool | None) -> tuple[Shape, bytes, bool]:
     """Shape, raw little endian values, and whether these are floats. Bytes win over floats where there are both."""
     if datum.encoded:
@@ -123,11 +120,11 @@ def _read(datum: Any, color: bool | None) -> tuple[Shape, bytes, bool]:
         return image.shape, image.tobytes(), False
     channels, height, width = shape = (datum.channels, datum.height, datum.width)
     if min(shape) <= 0:
-        raise DataError(f"expected channels, height and width above 0, received {_by(shape)}")
+        raise DataError(f"expected channels, height and width above 0, received {sizes_text(shape)}")
     data = datum.data  # a new copy whenever it is asked for
     received, what = (len(data), "bytes") if data else (len(datum.float_data), "floats")
     if received != channels * height * width:
-        raise DataError(f"expected {channels * height * width} values ({_by(shape)}), received {received} {what}")
+        raise DataError(f"expected {channels * height * width} values ({sizes_text(shape)}), received {received} {what}")
     return (shape, data, False) if data else (shape, _float_bytes(datum), True)
 
 

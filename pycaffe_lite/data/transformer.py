@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..blob import sizes_text
 from ..errors import DataError, ModelFileError, NetError
 from ..proto.caffe_pb2 import TRAIN, TransformationParameter
 from ..proto.model_file import decode_blob, read_message
@@ -46,8 +47,10 @@ class Transformer:
         """The shape of a transformed image. Raises `DataError` where images of the given shape do not fit the settings."""
         received = (channels, height, width)
         if self._mean_image is not None and self._mean_image.shape != received:
-            expected = _by(self._mean_image.shape)
-            raise DataError(f'expected images of {expected}, as the mean file "{self._mean_file}", received {_by(received)}')
+            expected = sizes_text(self._mean_image.shape)
+            raise DataError(
+                f'expected images of {expected}, as the mean file "{self._mean_file}", received {sizes_text(received)}'
+            )
         if self._mean_values.size not in (0, 1, channels):
             raise DataError(f"expected 1 mean_value or {channels}, one for each channel, received {self._mean_values.size}")
         if self._crop > min(height, width):
@@ -100,9 +103,7 @@ def read_mean(path: str) -> np.ndarray:
     except ModelFileError as error:
         raise ModelFileError(f"mean_file {error}") from error
     if len(blob.shape) < 3 or any(length != 1 for length in blob.shape[:-3]):
-        raise ModelFileError(f"mean_file {path}: expected one image, 1 x C x H x W, received a blob of {_by(blob.shape)}")
+        raise ModelFileError(
+            f"mean_file {path}: expected one image, 1 x C x H x W, received a blob of {sizes_text(blob.shape)}"
+        )
     return blob.data.astype(np.float32).reshape(blob.shape[-3:])
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

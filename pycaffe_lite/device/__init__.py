@@ -1,21 +1,29 @@
 """Where memory lives and kernels run. Only this package imports numba, cupy or anything of CUDA.
 
 - `memory`: arrays that exist on the host, on a device, or on both, and the device that is current.
-- `kernels`: `kernel` makes one name out of the bodies of an operation; the array it is given picks the body.
+- `operations`: one name with a body for each device; the array that it is given picks the body.
+- `expressions`: elementwise operations, each one expression, from which the loops of all devices are made.
+- `kernels`: loops that Numba compiles for the bodies of the host.
 - `blas`: `gemm`, the matrix product that kernels call.
 - `cuda`: what there is of CUDA, and what to install where it is missing.
 """
 
-from .cuda import cuda_device_count, cuda_problem
+from .cuda import cuda_device_count, cuda_problem, use_gpu_or_warn
+from .expressions import Elementwise, elementwise
 from .kernels import KERNELS, Kernel, chunk, function, inlined, kernel, num_threads, prange, serial_blas
-from .memory import HOST, Device, Head, SyncedMemory, aligned_zeros, array_module, current, use
+from .memory import HOST, Device, Head, MemoryPart, SyncedMemory, aligned_zeros, array_module, current, use
+from .operations import OPERATIONS, Operation, operation
 
 __all__ = [
     "HOST",
     "KERNELS",
+    "OPERATIONS",
     "Device",
+    "Elementwise",
     "Head",
     "Kernel",
+    "MemoryPart",
+    "Operation",
     "SyncedMemory",
     "aligned_zeros",
     "array_module",
@@ -23,11 +31,14 @@ __all__ = [
     "cuda_device_count",
     "cuda_problem",
     "current",
+    "elementwise",
     "function",
     "inlined",
     "kernel",
     "num_threads",
+    "operation",
     "prange",
     "serial_blas",
     "use",
+    "use_gpu_or_warn",
 ]

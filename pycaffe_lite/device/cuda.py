@@ -6,6 +6,10 @@ Nets do not run on CUDA yet; this is what `device_query`, `--gpu` and `solver_mo
 from __future__ import annotations
 
 import importlib.util
+import os
+
+from .. import glog
+from ..errors import DeviceError
 
 INSTALL_HINT = "install the extra for your CUDA: pip install 'pycaffe-lite[cuda12]' (or cuda13)"
 
@@ -29,3 +33,18 @@ def cuda_problem() -> str:
     if cuda_device_count() == 0:
         return "cupy finds no CUDA device; check the driver with nvidia-smi"
     return "this version of pycaffe_lite has no CUDA kernels yet"
+
+
+def use_gpu_or_warn() -> None:
+    """Says once, loudly, that work which asked for a GPU goes on on the CPU.
+
+    With PYCAFFE_LITE_STRICT_GPU=1 in the environment it does not go on: that is a `DeviceError`.
+    """
+    problem = f"The GPU was asked for, but {cuda_problem()}"
+    if os.environ.get("PYCAFFE_LITE_STRICT_GPU", "0") not in ("", "0"):
+        raise DeviceError(f"{problem} (PYCAFFE_LITE_STRICT_GPU is set)")
+    if not getattr(use_gpu_or_warn, "said", False):
+        with glog.kept():  # GLOG_minloglevel=2 is to hide what nets tell while they are built, not this
+            glog.configure(minloglevel=0, alsologtostderr=True)
+            glog.warning(f"*** {problem}. The CPU is used instead. ***")
+        use_gpu_or_warn.said = True  # type: ignore[attr-defined]

@@ -22,11 +22,17 @@ class Device(Protocol):
     def zeros(self, size: int, dtype: np.dtype) -> Any:
         """A flat array of zeros on the device."""
 
+    def empty(self, size: int, dtype: np.dtype) -> Any:
+        """A flat array on the device, of any contents."""
+
     def upload(self, source: np.ndarray, target: Any) -> None:
         """Copies host to device."""
 
     def download(self, source: Any, target: np.ndarray) -> None:
         """Copies device to host."""
+
+    def elementwise(self, operation: Any) -> Any:
+        """A body of an elementwise operation, made of its expression. It takes lists of arrays, numbers and outputs."""
 
 
 class _Host:
@@ -103,7 +109,8 @@ class SyncedMemory:
         if self._device is not device:
             if self._on_device is not None:
                 self.on_host(read)  # moves over from another device by way of the host
-            self._device, self._on_device = device, device.zeros(self.size, self.dtype)
+            fresh = read and self.head is Head.UNINITIALIZED  # else all of it is overwritten in a moment
+            self._on_device, self._device = (device.zeros if fresh else device.empty)(self.size, self.dtype), device
             if self.head is Head.UNINITIALIZED:
                 self.head = Head.AT_DEVICE
         if read and self.head is Head.AT_HOST:
@@ -112,3 +119,29 @@ class SyncedMemory:
         if write:
             self.head = Head.AT_DEVICE
         return self._on_device
+
+
+class MemoryPart:
+    """A part of a SyncedMemory, which looks like one of its own: `size` elements of `memory` from `start` on.
+
+    Its head is that of the whole. Writing all of a part keeps the rest of the whole, which therefore has to be read.
+    """
+
+    __slots__ = ("_start", "dtype", "memory", "size")
+
+    def __init__(self, memory: SyncedMemory, start: int, size: int):
+        self.memory, self._start, self.size = memory, start, size
+        self.dtype = memory.dtype
+
+    @property
+    def head(self) -> Head:
+        """Where the newest bytes are."""
+        return self.memory.head
+
+    def on_host(self, read: bool = True, write: bool = True) -> np.ndarray:
+        """The flat host array; see `SyncedMemory.on_host`."""
+        return self.memory.on_host(True, write)[self._start : self._start + self.size]
+
+    def on(self, device: Any, read: bool = True, write: bool = True) -> Any:
+        """The flat array on `device`; see `SyncedMemory.on`."""
+        return self.memory.on(device, True, write)[self._start : self._start + self.size]

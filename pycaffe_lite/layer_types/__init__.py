@@ -74,13 +74,13 @@ Differences from Caffe, in all types:
   there, or refuse. BNLL alone does what Caffe does.
 - Random numbers come from another generator: a seed draws other numbers than in Caffe.
 
-Inside: one file for each type, named after it (`InnerProduct` is in `inner_product.py`). Importing this package registers
-them all. Files that begin with `_` are shared bases. `make docs` makes docs/layers.md of these docstrings, and says what is
-missing.
+Inside: one file for each type, named after it (`InnerProduct` is in `learned/inner_product.py`), in a folder for each
+family. Importing this package registers them all. Files that begin with `_` are shared bases. `make docs` makes
+docs/layers.md of these docstrings, and says what is missing.
 """
 
 import importlib
 import pkgutil
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)

@@ -22,10 +22,10 @@ class LayerState:
     state: dict[str, Any]
 
 
-def collect(net: Net) -> list[LayerState]:
+def layer_states(net: Net) -> list[LayerState]:
     """The states of all layers that carry anything, in order."""
     states = [LayerState(node.name, node.layer.save_state()) for node in net.nodes]
-    return [one for one in states if one.state]
+    return [state for state in states if state.state]
 
 
 def restore(net: Net, states: Sequence[LayerState]) -> None:
@@ -35,8 +35,8 @@ def restore(net: Net, states: Sequence[LayerState]) -> None:
     then have changed already.
     """
     waiting: dict[str, deque[LayerState]] = defaultdict(deque)
-    for one in states:
-        waiting[one.layer].append(one)
+    for state in states:
+        waiting[state.layer].append(state)
     for node in net.nodes:
         if not waiting[node.name]:
             continue

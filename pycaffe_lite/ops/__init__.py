@@ -1,1 +1,1 @@
-"""Kernels that two or more layer types use."""
+"""Operations: what layers compute, each with a body for every device, and kernels of the host that only they use."""

@@ -6,18 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from ..device import array_module, kernel, prange
+from ..device import array_module, kernel, operation, prange
 
 PIECE = 8192  # elements that are copied at a time
 SMALL_COPY = 2**16  # elements: copying fewer takes less than calling a kernel
 
 
+@operation
 def copy_columns(source: Any, target: Any, at: int, to: int, width: int) -> None:
     """target[:, to : to + width] = source[:, at : at + width]; both are contiguous matrices with equally many rows."""
     if source.shape[0] * width < SMALL_COPY:
         target[:, to : to + width] = source[:, at : at + width]
     else:
         _copy_columns(source, target, at, to, width)
+
+
+@copy_columns.body("any")
+def _assign_columns(source: Any, target: Any, at: int, to: int, width: int) -> None:
+    target[:, to : to + width] = source[:, at : at + width]
 
 
 @kernel

@@ -1,6 +1,7 @@
 """Windows of an image laid out as columns, and back (Caffe's im2col.cpp); convolution becomes a matrix product.
 
-`geometry` describes each spatial axis by one row `(in, out, kernel, stride, pad, dilation)`. An image is a flat array of
+`geometry` describes each spatial axis by one row `(in, out, kernel, stride, pad, dilation)`, in an operation as tuples, in a
+kernel as an array. An image is a flat array of
 `channels` planes of `in` pixels; `col` is a flat matrix of `channels * kernel positions` rows and `out` positions columns.
 The functions fill rows `first` to `last` (not included), so that several threads can share one image; a row is a channel
 and a kernel position, and col2im needs whole channels.
@@ -11,11 +12,27 @@ test keeps a loop from being vectorised.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ..device import function, inlined
+from ..device import function, inlined, kernel, operation, prange
+
+Geometry = tuple[tuple[int, ...], ...]
 
 unsigned = np.uintp
+
+
+@operation
+def lay_out_windows(images: Any, columns: Any, geometry: Geometry) -> None:
+    """columns[n, c] = what the windows see of images[n, c]. images: N x C x pixels, columns: N x C x (positions windows)."""
+    im2col_forward(images, np.array(geometry, np.int64), columns)
+
+
+@operation
+def add_up_windows(columns: Any, images: Any, geometry: Geometry) -> None:
+    """The gradient of `lay_out_windows`: each pixel is the sum of what the windows saw of it."""
+    im2col_backward(columns, np.array(geometry, np.int64), images)
 
 
 @function
@@ -185,3 +202,23 @@ def _col2im_nd(col, geometry, first, last, image):
                 pixel = _pixel(geometry, position, window)
                 if pixel >= 0:
                     image[channel * pixels + pixel] += col[row * windows + window]
+
+
+@kernel
+def im2col_forward(images, geometry, columns):
+    """images: N x C x pixels, columns: N x C x (kernel positions * windows)"""
+    count, channels = columns.shape[:2]
+    rows = np.prod(geometry[:, 2])
+    images, columns = images.reshape(count, -1), columns.reshape(count, -1)
+    for plane in prange(count * channels):
+        n, c = divmod(np.int64(plane), channels)
+        im2col(images[n], geometry, c * rows, (c + 1) * rows, columns[n])
+
+
+@kernel
+def im2col_backward(columns, geometry, images):
+    count, channels = columns.shape[:2]
+    images, columns = images.reshape(count, -1), columns.reshape(count, -1)
+    for plane in prange(count * channels):
+        n, c = divmod(np.int64(plane), channels)
+        col2im(columns[n], geometry, c, c + 1, images[n])

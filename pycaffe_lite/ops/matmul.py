@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..device import chunk, kernel, num_threads, prange
+from ..device import chunk, kernel, num_threads, operation, prange
 from ..device.blas import gemm
 
 
-@kernel
-def _matmul(a, b, c, trans_a, trans_b, alpha, beta, by_rows, chunks):
-    m, n = c.shape
-    k = a.shape[0] if trans_a else a.shape[1]
-    lda, ldb = a.shape[1], b.shape[1]
-    a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
-    for i in prange(chunks):
-        if by_rows:
-            low, high = chunk(i, chunks, m)
-            start = low if trans_a else low * lda
-            gemm(trans_a, trans_b, high - low, n, k, alpha, a[start:], lda, b, ldb, beta, c[low * n :], n)
-        else:
-            low, high = chunk(i, chunks, n)
-            start = low * ldb if trans_b else low
-            gemm(trans_a, trans_b, m, high - low, k, alpha, a, lda, b[start:], ldb, beta, c[low:], n)
-
-
+@operation
 def matmul(
     a: Any, b: Any, out: Any, trans_a: bool = False, trans_b: bool = False, alpha: float = 1, beta: float = 0
 ) -> None:
@@ -42,3 +26,23 @@ def matmul(
     by_rows = m >= n
     chunks = min(num_threads(), max(m, n)) if m * n * k > 32768 else 1
     _matmul(a, b, out, trans_a, trans_b, real(alpha), real(beta), by_rows, chunks)
+
+
+# ---- the host -----------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _matmul(a, b, c, trans_a, trans_b, alpha, beta, by_rows, chunks):
+    m, n = c.shape
+    k = a.shape[0] if trans_a else a.shape[1]
+    lda, ldb = a.shape[1], b.shape[1]
+    a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
+    for i in prange(chunks):
+        if by_rows:
+            low, high = chunk(i, chunks, m)
+            start = low if trans_a else low * lda
+            gemm(trans_a, trans_b, high - low, n, k, alpha, a[start:], lda, b, ldb, beta, c[low * n :], n)
+        else:
+            low, high = chunk(i, chunks, n)
+            start = low * ldb if trans_b else low
+            gemm(trans_a, trans_b, m, high - low, k, alpha, a, lda, b[start:], ldb, beta, c[low:], n)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import array_module, chunk, kernel, num_threads, prange
+from ..device import chunk, kernel, num_threads, operation, prange
 from ..errors import NetError
 
 
@@ -19,10 +19,10 @@ def row_indices(indices: Any, rows: int) -> Any:
     return indices.astype(np.intp)
 
 
+@operation
 def add_rows(source: Any, indices: Any, target: Any) -> None:
     """Adds row i of `source` to row `indices[i]` of `target`, for all i in order. Both are contiguous matrices."""
-    xp = array_module(source)
-    _add_rows(source, xp.ascontiguousarray(indices), target, min(num_threads(), source.shape[1]))
+    _add_rows(source, np.ascontiguousarray(indices), target, min(num_threads(), source.shape[1]))
 
 
 @kernel

@@ -1,6 +1,10 @@
-"""Solvers: `solver` (step, test, snapshot), `policies` (learning rates), `rules` (updates), `snapshots` (state files)."""
+"""Solvers: `solver` (the loop), `nets`, `policies` (learning rates), `rules` (updates), `testing`, `snapshotting`.
+
+`snapshots` reads and writes the files of states, `finite` says where a NaN came from.
+"""
 
 from . import rules  # noqa: F401  registers the types
-from .solver import Action, Solver, create, output_elements, output_values
+from .solver import Action, Solver, create
+from .testing import output_elements, output_values
 
 __all__ = ["Action", "Solver", "create", "output_elements", "output_values"]

@@ -7,127 +7,107 @@ subtracted from `w` stays behind in the gradient, as in Caffe (src/caffe/solvers
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
 from ..blob import Blob
-from ..device import function, kernel, prange
+from ..device import elementwise, inlined
 from ..errors import SolverError
 from .solver import Solver, register
 
 
-@function
+@inlined
 def gradient(w, g, scale, l2, l1):
     """The gradient of the mean loss and of the regularisation."""
     return scale * g + l2 * w + l1 * np.sign(w)
 
 
-@kernel
-def sgd_update(w, g, velocity, rate, scale, l2, l1, momentum):
-    for i in prange(w.size):
-        update = momentum * velocity[i] + rate * gradient(w[i], g[i], scale, l2, l1)
-        velocity[i] = update
-        g[i] = update
-        w[i] -= update
+@elementwise
+def sgd_update(w, g, velocity, *, rate, scale, l2, l1, momentum):
+    update = momentum * velocity + rate * gradient(w, g, scale, l2, l1)
+    return w - update, update, update
 
 
 @register("SGD")
 class SGDSolver(Solver):
     """v = momentum v + rate g; w -= v.
 
-    The base of all rules: a subclass brings a kernel of `w`, `g`, its history sets, `rate`, `scale`, `l2`, `l1` and
-    `constants()`.
+    The base of all rules. A subclass brings an elementwise operation, `rule`, of `w`, `g` and its history sets, which
+    returns the new ones in this order, and names in `fields` which fields of the solver file it takes besides `rate`,
+    `scale`, `l2` and `l1`.
     """
 
-    kernel = sgd_update
-
-    def constants(self) -> tuple[float, ...]:
-        """What else the kernel takes."""
-        return (self.param.momentum,)
+    rule = sgd_update
+    fields: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
-        real = blob.dtype.type
-        arrays = [blob.data_inout, blob.diff_inout, *(past.data_inout for past in history)]
-        self.kernel(*(array.reshape(-1) for array in arrays), *map(real, (rate, scale, l2, l1, *self.constants())))
+        arrays = (blob.data_inout, blob.diff_inout, *(past.data_inout for past in history))
+        constants = {name: getattr(self.param, name) for name in self.fields}
+        self.rule(*arrays, out=arrays, rate=rate, scale=scale, l2=l2, l1=l1, **constants)
 
 
-@kernel
-def nesterov_update(w, g, velocity, rate, scale, l2, l1, momentum):
-    for i in prange(w.size):
-        old = velocity[i]
-        new = momentum * old + rate * gradient(w[i], g[i], scale, l2, l1)
-        update = new + momentum * (new - old)
-        velocity[i] = new
-        g[i] = update
-        w[i] -= update
+@elementwise
+def nesterov_update(w, g, velocity, *, rate, scale, l2, l1, momentum):
+    new = momentum * velocity + rate * gradient(w, g, scale, l2, l1)
+    update = new + momentum * (new - velocity)
+    return w - update, update, new
 
 
 @register("Nesterov")
 class NesterovSolver(SGDSolver):
     """v' = momentum v + rate g; w -= (1 + momentum) v' - momentum v.   Nesterov, 1983."""
 
-    kernel = nesterov_update
+    rule = nesterov_update
 
 
-@kernel
-def adagrad_update(w, g, squares, rate, scale, l2, l1, delta):
-    for i in prange(w.size):
-        step = gradient(w[i], g[i], scale, l2, l1)
-        squares[i] += step * step
-        update = rate * step / (math.sqrt(squares[i]) + delta)
-        g[i] = update
-        w[i] -= update
+@elementwise
+def adagrad_update(w, g, squares, *, rate, scale, l2, l1, delta):
+    step = gradient(w, g, scale, l2, l1)
+    sum_of_squares = squares + step * step
+    update = rate * step / (np.sqrt(sum_of_squares) + delta)
+    return w - update, update, sum_of_squares
 
 
 @register("AdaGrad")
 class AdaGradSolver(SGDSolver):
     """h += g^2; w -= rate g / (sqrt(h) + delta).   Duchi, Hazan and Singer, 2011."""
 
-    kernel = adagrad_update
+    rule = adagrad_update
+    fields = ("delta",)
 
     def check(self) -> None:
         _refuse_momentum(self)
 
-    def constants(self) -> tuple[float, ...]:
-        return (self.param.delta,)
 
-
-@kernel
-def rmsprop_update(w, g, squares, rate, scale, l2, l1, decay, delta):
-    one = w.dtype.type(1)
-    for i in prange(w.size):
-        step = gradient(w[i], g[i], scale, l2, l1)
-        squares[i] = decay * squares[i] + (one - decay) * step * step
-        update = rate * step / (math.sqrt(squares[i]) + delta)
-        g[i] = update
-        w[i] -= update
+@elementwise
+def rmsprop_update(w, g, squares, *, rate, scale, l2, l1, rms_decay, delta, one=1):
+    step = gradient(w, g, scale, l2, l1)
+    mean_square = rms_decay * squares + (one - rms_decay) * step * step
+    update = rate * step / (np.sqrt(mean_square) + delta)
+    return w - update, update, mean_square
 
 
 @register("RMSProp")
 class RMSPropSolver(SGDSolver):
     """h = rms_decay h + (1 - rms_decay) g^2; w -= rate g / (sqrt(h) + delta).   Tieleman and Hinton, 2012."""
 
-    kernel = rmsprop_update
+    rule = rmsprop_update
+    fields = ("rms_decay", "delta")
 
     def check(self) -> None:
         _refuse_momentum(self)
         if not 0 <= self.param.rms_decay < 1:
             raise SolverError(f"rms_decay is at least 0 and less than 1, received {self.param.rms_decay:g}")
 
-    def constants(self) -> tuple[float, ...]:
-        return self.param.rms_decay, self.param.delta
 
-
-@kernel
-def adadelta_update(w, g, squares, updates, rate, scale, l2, l1, momentum, delta):
-    one = w.dtype.type(1)
-    for i in prange(w.size):
-        step = gradient(w[i], g[i], scale, l2, l1)
-        squares[i] = momentum * squares[i] + (one - momentum) * step * step
-        step *= math.sqrt((updates[i] + delta) / (squares[i] + delta))
-        updates[i] = momentum * updates[i] + (one - momentum) * step * step
-        g[i] = rate * step
-        w[i] -= rate * step
+@elementwise
+def adadelta_update(w, g, squares, updates, *, rate, scale, l2, l1, momentum, delta, one=1):
+    step = gradient(w, g, scale, l2, l1)
+    mean_square = momentum * squares + (one - momentum) * step * step
+    step *= np.sqrt((updates + delta) / (mean_square + delta))
+    mean_update = momentum * updates + (one - momentum) * step * step
+    return w - rate * step, rate * step, mean_square, mean_update
 
 
 @register("AdaDelta")
@@ -138,22 +118,17 @@ class AdaDeltaSolver(SGDSolver):
     """
 
     history_sets = 2
-    kernel = adadelta_update
-
-    def constants(self) -> tuple[float, ...]:
-        return self.param.momentum, self.param.delta
+    rule = adadelta_update
+    fields = ("momentum", "delta")
 
 
-@kernel
-def adam_update(w, g, means, squares, rate, scale, l2, l1, beta1, beta2, delta):
-    one = w.dtype.type(1)
-    for i in prange(w.size):
-        step = gradient(w[i], g[i], scale, l2, l1)
-        means[i] = beta1 * means[i] + (one - beta1) * step
-        squares[i] = beta2 * squares[i] + (one - beta2) * step * step
-        update = rate * means[i] / (math.sqrt(squares[i]) + delta)
-        g[i] = update
-        w[i] -= update
+@elementwise
+def adam_update(w, g, means, squares, *, rate, scale, l2, l1, momentum, momentum2, delta, one=1):
+    step = gradient(w, g, scale, l2, l1)
+    mean = momentum * means + (one - momentum) * step
+    mean_square = momentum2 * squares + (one - momentum2) * step * step
+    update = rate * mean / (np.sqrt(mean_square) + delta)
+    return w - update, update, mean, mean_square
 
 
 @register("Adam")
@@ -164,15 +139,13 @@ class AdamSolver(SGDSolver):
     """
 
     history_sets = 2
-    kernel = adam_update
+    rule = adam_update
+    fields = ("momentum", "momentum2", "delta")
 
     def check(self) -> None:
         if not (0 <= self.param.momentum < 1 and 0 <= self.param.momentum2 < 1):
             received = f"{self.param.momentum:g} and {self.param.momentum2:g}"
             raise SolverError(f"momentum and momentum2 are at least 0 and less than 1, received {received}")
-
-    def constants(self) -> tuple[float, ...]:
-        return self.param.momentum, self.param.momentum2, self.param.delta
 
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         t = self.iter + 1

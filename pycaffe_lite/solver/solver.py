@@ -13,20 +13,17 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
 
 from .. import glog, rng
 from ..blob import Blob
-from ..device import array_module, num_threads, serial_blas
-from ..errors import CaffeError, SolverError, did_you_mean, located
-from ..files import locked
-from ..net import Net, states, weights
-from ..proto import Source, read_net
-from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParameter
-from . import finite, policies, snapshots
+from ..device import array_module, serial_blas, use_gpu_or_warn
+from ..errors import SolverError, did_you_mean, located
+from ..net import Net, states
+from ..proto.caffe_pb2 import SolverParameter
+from . import finite, nets, policies, snapshotting, testing
+from .arena import Arena, multipliers
+from .testing import log_outputs, output_values
 
 
 class Action(enum.Enum):
@@ -54,25 +51,26 @@ class Solver:
     def __init__(self, param: SolverParameter, where: str = "", make_net: Callable[..., Any] = Net):
         self.param = param
         self.where = where
-        self._make_net = make_net
+        if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
+            use_gpu_or_warn()
         with located(where):
             self._check()
             self.check()
             if param.random_seed >= 0:
                 rng.set_seed(param.random_seed)
-            self.net = self._train_net()
-            self.test_nets = self._test_nets()
+            self.net = nets.train_net(param, where, make_net)
+            self.test_nets = nets.test_nets(param, where, make_net)
         self.iter = 0
         self.current_step = 0
-        self.history = [
-            [Blob(p.blob.shape, dtype=p.blob.dtype) for p in self.net.learnable] for _ in range(self.history_sets)
-        ]
+        self.arena = Arena(self.net.learnable, self.net.all_params, self.history_sets)
+        self.history = self.arena.history
+        self.update_each = False  # updates parameters one by one, for whoever measures them
         self.on_nan = "continue"
         self.keep_snapshots = 0
         self.smoothed_loss = 0.0
-        self._losses: deque[float] = deque(maxlen=param.average_loss)  # what it is the mean of
-        self._before_test: list[list[states.LayerState]] | None = None  # of the test nets, while they are tested
-        self._holds_prefix = False
+        self.losses: deque[float] = deque(maxlen=param.average_loss)  # what it is the mean of
+        self.states_before_test: list[list[states.LayerState]] | None = None  # of the test nets, while they are tested
+        self.holds_prefix = False
         self.last_rate = 0.0  # of the latest update
         self.last_snapshot = ""  # the state file
         self.stopped_early = False
@@ -102,66 +100,12 @@ class Solver:
         if min(param.test_iter, default=0) < 0:
             raise SolverError(f"test_iter is a number of batches, received {min(param.test_iter)}")
         if param.snapshot:
-            self._check_snapshot_folder()
-
-    def _check_snapshot_folder(self) -> None:
-        prefix = self.param.snapshot_prefix
-        if not prefix:
-            raise SolverError("snapshots are to be written, but snapshot_prefix is empty")
-        folder = Path(prefix).parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise SolverError(f'snapshots cannot be written: the folder "{folder}" is missing or not writable')
-
-    def _train_net(self) -> Any:
-        param = self.param
-        given = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
-        if len(given) != 1:
-            received = ", ".join(given) or "none"
-            raise SolverError(f"expected one of net, net_param, train_net, train_net_param; received {received}")
-        return self._build(getattr(param, given[0]), TRAIN, param.train_state)
-
-    def _test_nets(self) -> list[Any]:
-        """`test_net_param`s, then `test_net`s, then `net` or `net_param` for the `test_iter`s that are left."""
-        param = self.param
-        own: list[Any] = [*param.test_net_param, *param.test_net]
-        generic: Any = param.net_param if param.HasField("net_param") else param.net if param.HasField("net") else None
-        least, count = len(own), len(param.test_iter)
-        if count < least or (generic is None and count > least):
-            raise SolverError(f"test_iter is given once for each test net: expected {least}, received {count}")
-        nets = own + [generic] * (count - least)
-        states: list[NetState | None] = list(param.test_state) or [None] * len(nets)
-        if len(states) != len(nets):
-            raise SolverError(
-                f"test_state is given once for each test net or not at all: expected {len(nets)}, received {len(states)}"
-            )
-        if nets and param.test_interval <= 0:
-            raise SolverError(f"test nets need test_interval > 0, received {param.test_interval}")
-        return [self._build(net, TEST, state) for net, state in zip(nets, states, strict=True)]
-
-    def _build(self, given: str | NetParameter, phase: Phase, state: NetState | None) -> Any:
-        if isinstance(given, str):
-            glog.info(f"Creating {Phase.Name(phase)} net from {given}")
-            net_param, source = read_net(given)
-        else:
-            net_param, source = NetParameter(), Source(self.where)
-            net_param.CopyFrom(given)
-        full_state = NetState(phase=phase)
-        full_state.MergeFrom(net_param.state)
-        if state is not None:
-            full_state.MergeFrom(state)
-        net_param.state.CopyFrom(full_state)
-        net = self._make_net(net_param, source)
-        net.debug_info = phase == TEST and self.param.debug_info  # the train net's changes from step to step
-        self.load_weights(net, self.param.weights)
-        return net
+            snapshotting.check_folder(param.snapshot_prefix)
 
     @staticmethod
     def load_weights(net: Net, names: Sequence[str]) -> None:
         """Copies model files into a net; each name may be a list with commas, as on Caffe's command line."""
-        for name in names:
-            for path in filter(None, (part.strip() for part in name.split(","))):
-                glog.info(f"Finetuning from {path}")
-                weights.copy_from(net, path)
+        nets.load_weights(net, names)
 
     def add_callback(self, on_start: Callable[[], Any], on_gradients_ready: Callable[[], Any]) -> None:
         """Calls `on_start()` before the passes of each step, and `on_gradients_ready()` before its update."""
@@ -187,7 +131,7 @@ class Solver:
         """
         if self.param.snapshot_after_train:
             with located(self.where):
-                self._check_snapshot_folder()  # now, and not after days of training
+                snapshotting.check_folder(self.param.snapshot_prefix)  # now, and not after days of training
         with self.exclusive():
             self._solve(resume_file)
 
@@ -215,14 +159,14 @@ class Solver:
 
     def step(self, iterations: int) -> None:
         """Trains for so many iterations. The window of `average_loss` starts anew."""
-        self._losses.clear()
+        self.losses.clear()
         self._train(iterations)
 
     def _train(self, iterations: int) -> None:
         param = self.param
         stop, timer = self.iter + iterations, _Timer(self.iter)
         while self.iter < stop:
-            self.net.clear_param_diffs()
+            self.arena.clear_gradients()
             if self._time_to_test():
                 self.test_all()
                 if self.stopped_early:
@@ -253,7 +197,7 @@ class Solver:
         loss = self.net.forward_backward()
         if self.on_nan == "stop" and not math.isfinite(loss):
             what = f"iteration {self.iter}: the loss is {loss:g}, {finite.first_bad_output(self.net)}"
-            raise SolverError(what + self._last_snapshot(), self.where)
+            raise SolverError(what + snapshotting.last(self), self.where)
         return loss
 
     def apply_update(self) -> None:
@@ -266,11 +210,22 @@ class Solver:
         if self.net.debug_info:
             self.net.debug_update()
         with serial_blas():
-            for i, learnable in enumerate(self.net.learnable):
-                decay = param.weight_decay * (1 if learnable.decay_mult is None else learnable.decay_mult)
+            for blob, history, lr_mult, decay_mult in self._updates():
+                decay = param.weight_decay * decay_mult
                 l2, l1 = (decay, 0.0) if param.regularization_type == "L2" else (0.0, decay)
-                local_rate = rate * (1 if learnable.lr_mult is None else learnable.lr_mult)
-                self.update(learnable.blob, [sets[i] for sets in self.history], local_rate, scale, l2, l1)
+                self.update(blob, history, rate * lr_mult, scale, l2, l1)
+
+    def _updates(self) -> Iterator[tuple[Blob, list[Blob], float, float]]:
+        """What is updated together: blobs, their history, and the factors on learning rate and weight decay."""
+        if self.arena.is_whole and not self.update_each:
+            for group in self.arena.groups:
+                yield group.blob, group.history, group.lr_mult, group.decay_mult
+            return
+        for i, learnable in enumerate(self.net.learnable):
+            history = [blobs[i] for blobs in self.history]
+            if any(blob.count != learnable.blob.count for blob in history):
+                raise SolverError(f"a parameter was {history[0]} when the solver was made and is now {learnable.blob}")
+            yield learnable.blob, history, *multipliers(learnable)
 
     def _clip_scale(self) -> float:
         """The factor that brings the norm of all summed gradients down to `clip_gradients`."""
@@ -289,8 +244,8 @@ class Solver:
         return scale
 
     def _smooth(self, loss: float) -> None:
-        self._losses.append(loss)
-        self.smoothed_loss = sum(self._losses) / len(self._losses)
+        self.losses.append(loss)
+        self.smoothed_loss = sum(self.losses) / len(self.losses)
 
     def _display(self, timer: _Timer) -> None:
         seconds, rate = timer.lap(self.iter)
@@ -298,9 +253,9 @@ class Solver:
             f"Iteration {self.iter} ({rate:g} iter/s, {seconds:g}s/{self.param.display} iters), "
             f"loss = {self.smoothed_loss:g}"
         )
-        _log_outputs("Train", self.net, output_values(self.net))
+        log_outputs("Train", self.net, output_values(self.net))
 
-    # ---- testing --------------------------------------------------------------------------------------------------
+    # ---- testing and snapshots ------------------------------------------------------------------------------------
 
     def _time_to_test(self, after_training: bool = False) -> bool:
         interval = self.param.test_interval
@@ -309,106 +264,34 @@ class Solver:
         return after_training or self.iter > 0 or self.param.test_initialization
 
     def test_all(self) -> None:
-        """Tests every test net; stops between two batches when a signal asks for it.
-
-        A test that is stopped is repeated as a whole by the run that goes on, and so its data go back to where they were.
-        """
-        self._before_test = [states.collect(net) for net in self.test_nets]
-        for i in range(len(self.test_nets)):
-            self.test(i)
-            if self.stopped_early:
-                for net, before in zip(self.test_nets, self._before_test, strict=True):
-                    states.restore(net, before)
-                break
-        self._before_test = None
+        """Tests every test net; stops between two batches when a signal asks for it."""
+        testing.test_all(self)
 
     def test(self, index: int = 0) -> list[float]:
-        """Runs test net `index` for its `test_iter` batches on the training net's weights and logs the mean outputs.
+        """Tests one net: runs it for its `test_iter` batches on the training net's weights and logs the mean outputs.
 
         Returns them, a number for each element of each output; none if a signal stopped the test or there are no batches.
         """
-        glog.info(f"Iteration {self.iter}, Testing net (#{index})")
-        net, batches = self.test_nets[index], self.param.test_iter[index]
-        weights.share_with(net, self.net)
-        losses, outputs = [], []
-        for _ in range(batches):
-            if self._stop_requested_while_testing():
-                glog.info("Test interrupted.")
-                return []
-            losses.append(net.forward_layers())
-            outputs.append(output_values(net))
-        if not batches:
-            return []
-        if self.param.test_compute_loss:
-            glog.info(f"Test loss: {sum(losses) / batches:g}")
-        scores = np.mean(outputs, axis=0)
-        _log_outputs("Test", net, scores)
-        for watch in self.test_watchers:
-            watch(self, index, scores.tolist())
-        return scores.tolist()
+        return testing.test(self, index)
 
-    def _stop_requested_while_testing(self) -> bool:
+    def stop_requested_while_testing(self) -> bool:
+        """Does what a signal asked for since it was last looked at. True: the test is to end."""
         action = self.requested_action()
         if action is Action.SNAPSHOT:
             self.snapshot()
         self.stopped_early |= action is Action.STOP
         return self.stopped_early
 
-    # ---- snapshots ------------------------------------------------------------------------------------------------
-
     def snapshot(self) -> None:
         """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (with `.h5` behind for HDF5).
 
         Afterwards it removes old ones as `keep_snapshots` says.
         """
-        if self.on_nan == "stop" and (bad := finite.bad_parameter(self.net)):
-            raise SolverError(f"iteration {self.iter}: no snapshot is written of {bad}{self._last_snapshot()}", self.where)
-        if not self.param.snapshot_prefix:
-            raise SolverError("a snapshot needs snapshot_prefix", self.where)
-        hdf5 = self.param.snapshot_format == SolverParameter.HDF5
-        stem = f"{self.param.snapshot_prefix}_iter_{self.iter}"
-        model, state_path = (f"{stem}.{kind}{'.h5' if hdf5 else ''}" for kind in ("caffemodel", "solverstate"))
-        glog.info(f"Snapshotting to {'HDF5' if hdf5 else 'binary proto'} file {model}")
-        (weights.save_hdf5 if hdf5 else weights.save)(self.net, model, self.param.snapshot_diff)
-        glog.info(f"Snapshotting solver state to {'HDF5' if hdf5 else 'binary proto'} file {state_path}")
-        history = [blob.data for blobs in self.history for blob in blobs]
-        tests = self._before_test or map(states.collect, self.test_nets)
-        layers = dict(enumerate([states.collect(self.net), *tests]))
-        state = snapshots.State(
-            iteration=self.iter,
-            learned_net=model,
-            current_step=self.current_step,
-            history=history,
-            losses=list(self._losses),
-            threads=num_threads(),
-            layers=layers,
-            model_crc=snapshots.checksum(model),
-        )
-        (snapshots.write_hdf5 if hdf5 else snapshots.write)(state_path, state)
-        self.last_snapshot = state_path
-        if self.keep_snapshots:
-            snapshots.prune(self.param.snapshot_prefix, self.iter, self.keep_snapshots)
+        snapshotting.snapshot(self)
 
-    def _last_snapshot(self) -> str:
-        return f"; the last snapshot is {self.last_snapshot}" if self.last_snapshot else "; there is no snapshot yet"
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Holds the lock on the snapshot prefix, `<prefix>.lock`: another run on it is a `SolverError`.
-
-        `solve` does this itself; blocks may stand in each other. A prefix that nothing can be written to needs no lock.
-        """
-        with contextlib.ExitStack() as stack:
-            prefix, held = self.param.snapshot_prefix, self._holds_prefix
-            if prefix and not held:
-                with contextlib.suppress(OSError):
-                    stack.enter_context(locked(f"{prefix}.lock"))
-                    snapshots.remove_temporary(prefix)
-            self._holds_prefix = True
-            try:
-                yield
-            finally:
-                self._holds_prefix = held
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Holds the lock on the snapshot prefix: another run on it is a `SolverError`. `solve` does this itself."""
+        return snapshotting.exclusive(self)
 
     def restore(self, path: str | os.PathLike) -> None:
         """Goes on from a solver state and the model that it names, exactly where the run stood that wrote them.
@@ -416,30 +299,7 @@ class Solver:
         A warning says where it cannot be exact: a state of real Caffe, which knows nothing of data and random streams, or
         one of another number of threads. Nothing changes when state or model does not fit.
         """
-        path = os.fspath(path)
-        blobs = [blob for blobs in self.history for blob in blobs]
-        with located(path):
-            state = snapshots.read(path, [blob.shape for blob in blobs])
-        nets = [self.net, *self.test_nets]
-        before = [states.collect(net) for net in nets]
-        try:
-            with located(path):
-                for i, net in enumerate(nets):
-                    states.restore(net, state.layers.get(i, []))
-            if state.learned_net:
-                weights.copy_from(self.net, snapshots.find_model(state, path))
-        except CaffeError:
-            for net, old in zip(nets, before, strict=True):
-                states.restore(net, old)
-            raise
-        snapshots.warn_if_not_exact(state, path)
-        self._losses.clear()
-        self._losses.extend(state.losses)
-        self.smoothed_loss = sum(self._losses) / len(self._losses) if self._losses else 0.0
-        self.last_snapshot = path
-        self.iter, self.current_step = state.iteration, state.current_step
-        for blob, array in zip(blobs, state.history, strict=True):
-            blob.data[...] = array
+        snapshotting.restore(self, os.fspath(path))
 
 
 class _Timer:
@@ -453,25 +313,6 @@ class _Timer:
         seconds, iterations = now - self._time, iteration - self._iteration
         self._iteration, self._time = iteration, now
         return seconds, iterations / seconds if seconds else 0.0
-
-
-def _log_outputs(kind: str, net: Net, scores: np.ndarray) -> None:
-    """`    Train net output #0: loss = 0.03 (* 1 = 0.03 loss)`: one line for each element of each output."""
-    for i, (name, score) in enumerate(zip(output_elements(net), scores, strict=True)):
-        weight = net.blob_loss_weights[name]
-        loss = f" (* {weight:g} = {weight * score:g} loss)" if weight else ""
-        glog.info(f"    {kind} net output #{i}: {name} = {score:g}{loss}")
-
-
-def output_values(net: Net) -> np.ndarray:
-    """All elements of all outputs, in a row."""
-    values = [np.ravel(net.blobs[name].data).astype(np.float64) for name in net.outputs]
-    return np.concatenate(values) if values else np.zeros(0)
-
-
-def output_elements(net: Net) -> Iterator[str]:
-    """The name of the output for each element of each output."""
-    return (name for name in net.outputs for _ in range(net.blobs[name].count))
 
 
 # ---- registry -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,244 @@
+"""Every error of a net in one phase: its layers are set up one by one, and a failure does not end the walk.
+
+No parameter is filled, no batch is read, no module of a Python layer is imported. Behind what failed, and behind what only
+data or code could tell, shapes are unknown: layers are then checked for names and counts alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import filler
+from .. import layer as layer_registry
+from ..blob import Blob
+from ..errors import CaffeError, NetError, located
+from ..layer import Layer, registered_types
+from ..net.build import AUTOMATIC, Builder, Node, set_up
+from ..net.filter import filter_net
+from ..net.splits import insert_splits
+from ..proto import Source
+from ..proto.caffe_pb2 import FillerParameter, LayerParameter, NetParameter, Phase
+from . import data_layers
+from .text import MAX_ERRORS, Findings
+
+MAX_FILLED = 1 << 20  # elements that a filler really fills
+_SMALL = (4096, 2, 16, 16)  # what is filled in place of a larger parameter
+_NO_SUCH = "?"  # begins the names of what stands for unknown bottoms
+
+
+class Row(NamedTuple):
+    """A top, for the table of shapes."""
+
+    layer: str
+    type: str
+    top: str
+    shape: tuple[int, ...] | None  # None: unknown
+
+
+class Checked(NamedTuple):
+    """What a walk found besides errors: all tops, and the layers that read data."""
+
+    rows: list[Row]
+    sources: list[LayerParameter]
+
+
+def check_net(net: NetParameter, source: Source, findings: Findings) -> Checked:
+    """Checks a net, upgraded already, in its state."""
+    filtered = filter_net(_without_double_rules(net, source, findings), source)
+    linter = _Linter(_with_splits(filtered, source, findings), source, findings)
+    for param in linter.net.layer:
+        linter.add(param)
+    linter.warn_of_unread_blobs()
+    return Checked(list(linter.rows()), linter.sources)
+
+
+def lacks_sources(net: NetParameter, phase: Phase) -> bool:
+    """Whether a bottom is produced in the file, but never in this phase: such a net is for the other one."""
+    state = NetParameter()
+    state.CopyFrom(net)
+    state.state.phase = phase
+    try:
+        there = filter_net(state, Source()).layer
+    except NetError:
+        return False
+    tops = {top for layer in there for top in layer.top}
+    everywhere = {top for layer in net.layer for top in layer.top}
+    return any(bottom in everywhere - tops for layer in there for bottom in layer.bottom)
+
+
+def _without_double_rules(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
+    """A copy in which no layer has both include and exclude rules, which `filter_net` would stop at."""
+    single = NetParameter()
+    single.CopyFrom(net)
+    for layer in single.layer:
+        if layer.include and layer.exclude:
+            findings.error(f"{source.where(layer)}: include and exclude rules on one layer; use one kind")
+            layer.ClearField("exclude")
+    return single
+
+
+def _with_splits(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
+    """The net with splits. A bottom that nobody produces is renamed, and a layer put in front that produces it."""
+    for count in range(MAX_ERRORS):
+        try:
+            return insert_splits(net, source)
+        except NetError as error:
+            findings.error(error)
+            name = f"{_NO_SUCH}{count}"
+            _first_unknown_bottom(net, name)
+            patched = NetParameter()
+            patched.CopyFrom(net)
+            del patched.layer[:]
+            patched.layer.add(name=name, type="Input", top=[name])
+            patched.layer.extend(net.layer)
+            net = patched
+    raise NetError("there are too many errors", source.where())
+
+
+def _first_unknown_bottom(net: NetParameter, name: str) -> None:
+    known: set[str] = set()
+    for layer in net.layer:
+        for i, bottom in enumerate(layer.bottom):
+            if bottom not in known:
+                layer.bottom[i] = name
+                return
+        known.update(layer.top)
+
+
+class _Linter(Builder):
+    def __init__(self, net: NetParameter, source: Source, findings: Findings):
+        super().__init__(net, source, np.dtype(np.float32))
+        self.findings = findings
+        self.unknown: set[str] = set()  # blobs of unknown shape
+        self.sources: list[LayerParameter] = []
+        self.walked: list[LayerParameter] = []
+
+    def add(self, given: LayerParameter) -> None:
+        param = LayerParameter()
+        param.CopyFrom(given)
+        if not param.HasField("phase"):
+            param.phase = self.net.state.phase
+        self.walked.append(param)
+        where = self.source.where(param)
+        try:
+            with located(where):
+                self._add(param, where)
+        except CaffeError as error:
+            self.findings.error(error)
+            self._give_up(param)
+        except (MemoryError, ArithmeticError, ValueError, LookupError) as error:
+            self.findings.error(f"{where}: cannot be set up ({type(error).__name__}: {error})")
+            self._give_up(param)
+
+    def _add(self, param: LayerParameter, where: str) -> None:
+        if param.propagate_down and len(param.propagate_down) != len(param.bottom):
+            counts = f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
+            raise NetError(f"propagate_down is given once for each bottom or not at all: {counts}")
+        if param.type == "Python":
+            name = f"{param.python_param.module}.{param.python_param.layer}"
+            self.findings.warning(f"{where}: {name} is not imported, what it computes is not checked")
+            self._give_up(param)
+            return
+        if missing := data_layers.missing_matrix(param):
+            self.findings.warning(f"{where}: {missing}")
+            self._give_up(param)
+            return
+        layer = layer_registry.create(_without_huge_data(param))
+        node = Node(layer, param.name, where)
+        self._connect_bottoms(node)
+        self._connect_tops(node)
+        layer.check_counts(len(node.bottom), len(node.top))
+        if self.unknown.intersection(node.bottom_names) or param.name.startswith(_NO_SUCH):
+            self.unknown.update(node.top_names)
+        elif param.type in data_layers.PARAMS:
+            self._shape_data(node, where)
+        else:
+            self._set_up(node)
+
+    def _shape_data(self, node: Node, where: str) -> None:
+        given = LayerParameter()
+        given.CopyFrom(node.layer.param)
+        shapes = data_layers.shapes(node.layer, node.bottom, node.top, self.findings, where)
+        self.sources.append(given)
+        for name, blob, shape in zip(node.top_names, node.top, shapes, strict=True):
+            if shape is None:
+                self.unknown.add(name)
+            else:
+                blob.reshape(shape)
+
+    def _set_up(self, node: Node) -> None:
+        layer, param = node.layer, node.layer.param
+        setattr(layer, "add_param", functools.partial(_add_param, layer))  # noqa: B010  mypy knows it as a method
+        if len(param.loss_weight) == len(node.top):
+            param.loss_weight[:] = [0] * len(node.top)  # others are written into a gradient as large as the top
+        set_up(node)
+        self._add_params(node)
+
+    def _give_up(self, param: LayerParameter) -> None:
+        """The layer failed: its tops are there, of unknown shape."""
+        self.available.difference_update(param.bottom)
+        for name in param.top:
+            if name not in self.graph.blobs:
+                self.graph.blobs[name] = Blob((0,))
+                self.needs_backward[name] = False
+            self.available.add(name)
+            self.unknown.add(name)
+
+    def rows(self) -> Iterator[Row]:
+        for param in self.walked:
+            if param.type == "Split" or param.name.startswith(_NO_SUCH):
+                continue
+            for top in param.top:
+                yield Row(param.name, param.type, top, None if top in self.unknown else self.graph.blobs[top].shape)
+
+    def warn_of_unread_blobs(self) -> None:
+        """Tops that nobody reads, where that is hardly meant. In a net without a loss the last ones are its results."""
+        producer = {top: param for param in self.walked for top in param.top}
+        trains = any(_is_loss(param) for param in self.walked)
+        for name in sorted(self.available - {AUTOMATIC}):
+            param = producer[name]
+            if _is_result(param) or name.startswith(_NO_SUCH):
+                continue
+            kind = registered_types().get(param.type)
+            is_source = kind is not None and not param.bottom and kind.exact_bottoms == 0
+            if trains or is_source:
+                hint = 'a layer of type "Silence" would say that this is meant'
+                self.findings.warning(f'{self.source.where(param)}: nobody reads its top "{name}"; {hint}')
+
+
+def _is_loss(param: LayerParameter) -> bool:
+    kind = registered_types().get(param.type)
+    return any(param.loss_weight) if param.loss_weight else kind is not None and kind.is_loss
+
+
+def _is_result(param: LayerParameter) -> bool:
+    """Whether the tops of a layer are to be looked at: losses, of weight 0 too, scores, what one phase or stage has."""
+    chosen = bool(param.loss_weight or param.include)
+    return _is_loss(param) or chosen or param.type in ("Accuracy", "ArgMax", "Python", "Split")
+
+
+def _without_huge_data(param: LayerParameter) -> LayerParameter:
+    """DummyData fills its tops when it is set up; where that is much, an Input has the same shapes."""
+    dummy = param.dummy_data_param
+    if param.type != "DummyData" or sum(math.prod(shape.dim) for shape in dummy.shape) <= MAX_FILLED:
+        return param
+    same = LayerParameter(name=param.name, type="Input", top=param.top, phase=param.phase)
+    same.input_param.shape.extend(dummy.shape)
+    return same
+
+
+def _add_param(layer: Layer, shape: Sequence[int], param: FillerParameter) -> Blob:
+    """`Layer.add_param`, but of a large parameter only a small one like it is filled, to hear what the filler says."""
+    blob = layer.new_blob(shape)
+    small = shape
+    if blob.count > MAX_FILLED:
+        small = [min(dim, limit) for dim, limit in zip(blob.shape, (*_SMALL, *[1] * len(blob.shape)))]
+    filler.fill(param, layer.new_blob(small), layer.rng)
+    layer.blobs.append(blob)
+    layer.param_propagate_down.append(True)
+    return blob

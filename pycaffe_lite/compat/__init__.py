@@ -1,0 +1,1 @@
+"""Old scripts: this package under the name of caffe, scripts and notebooks run unchanged, names that were removed since."""

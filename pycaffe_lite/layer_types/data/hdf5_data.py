@@ -1,0 +1,45 @@
+"""HDF5Data: rows of the data sets in HDF5 files   (hdf5_data_layer.cpp).
+
+No bottoms.   top: any number of blobs, `batch_size x ...`, the rest of the shape of the data set that has the top's name.
+
+Every data set has one row for each item along its first axis, and integers or floats of any size, which become the floats of
+the net. Files are read one after the other, each as a whole; a batch may begin in one file and end in the next, and after
+the last file comes the first. A `transform_param` is refused. `prefetch` of `data_param` (default 4) says how many batches
+are read ahead.
+
+`hdf5_data_param`:
+- `source` (required): a text file that lists the HDF5 files; relative paths start at the current folder.
+- `batch_size` (required): rows of a batch.
+- `shuffle` (default false): permutes the files in each round, and the rows within each file.
+
+Differences from Caffe: a file whose rows have another shape than those of the file before is an error, as is one without
+rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...data.hdf5_list import RowReader
+from ...errors import NetError
+from ...layer import register
+from ...proto.caffe_pb2 import HDF5DataParameter
+from ._batches import Batches
+
+
+@register("HDF5Data")
+class HDF5Data(Batches):
+    min_tops = 1
+
+    def new_reader(self, stream: np.random.Generator) -> RowReader:
+        if self.param.HasField("transform_param"):
+            raise NetError("HDF5Data does not transform its data: expected no transform_param")
+        _check(self.param.hdf5_data_param)
+        return RowReader(self.param.hdf5_data_param, list(self.param.top), self.dtype, stream)
+
+
+def _check(param: HDF5DataParameter) -> None:
+    if not param.source:
+        raise NetError("expected a list of HDF5 files in hdf5_data_param.source, received none")
+    if not param.batch_size:
+        raise NetError("expected hdf5_data_param.batch_size to be at least 1, received 0")

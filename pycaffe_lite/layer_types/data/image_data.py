@@ -1,0 +1,53 @@
+"""ImageData: images and labels from files   (image_data_layer.cpp).
+
+No bottoms.
+top[0]: `N x C x H x W`, N = `batch_size` images after `transform_param`, C = 3 (blue, green, red), or 1 without `is_color`.
+top[1]: `N`, the labels.
+
+After the last line of the list comes the first. Without a size and without a crop the images of a batch must be of one size;
+from batch to batch it may change. `prefetch` of `data_param` (default 4) says how many batches are read ahead.
+
+`image_data_param`:
+- `source` (required): a text file with a path and an integer label on each line.
+- `root_folder` (default ""): put before each path as it is, so it should end in a slash.
+- `batch_size` (default 1): N.
+- `shuffle` (default false): permutes the lines in each round.
+- `rand_skip` (default 0): leaves out a random number of lines, below it, at the start.
+- `new_height` (default 0), `new_width` (default 0): every image is resized to this, in pixels; both or none.
+- `is_color` (default true): three channels, whatever the file holds, else one.
+- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and
+  V1 nets, whose values go to `transform_param`.
+
+Differences from Caffe:
+- Lines without a label are an error; Caffe takes what is no number for the label 0. A `rand_skip` beyond the list is cut to
+  it.
+- Files are decoded by Pillow (JPEG, PNG, BMP, WebP, PPM, of 8 bits per channel), whose pixels may differ from OpenCV's by
+  rounding. The orientation in EXIF data is not applied.
+- Resizing is OpenCV's bilinear interpolation, computed in floats: it may differ by 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...data.image_list import ImageReader
+from ...data.images import check_size
+from ...data.transformer import Transformer
+from ...errors import NetError
+from ...layer import register
+from ._batches import Batches
+
+
+@register("ImageData")
+class ImageData(Batches):
+    exact_tops = 2
+
+    def new_reader(self, stream: np.random.Generator) -> ImageReader:
+        param = self.param.image_data_param
+        if not param.batch_size:
+            raise NetError("expected image_data_param.batch_size to be at least 1, received 0")
+        if bool(param.new_height) != bool(param.new_width):
+            sizes = f"{param.new_height} and {param.new_width}"
+            raise NetError(f"expected both of new_height and new_width, or none, received {sizes}")
+        check_size(param.batch_size, 3, param.new_height or 1, param.new_width or 1)
+        return ImageReader(param, Transformer(self.param.transform_param, self.phase, stream), self.dtype)

@@ -1,0 +1,39 @@
+"""ReLU: `y = max(x, 0) + negative_slope * min(x, 0)`   (relu_layer.cpp).
+
+bottom[0], top[0]: any shape, may be the same blob.
+
+`relu_param`:
+- `negative_slope` (default 0): the slope where x is negative.
+- `engine` (default DEFAULT): ignored.
+
+Differences from Caffe: in place with a `negative_slope` below 0 the gradient is right.
+"""
+
+from __future__ import annotations
+
+from ...device import elementwise
+from ...layer import Blobs, register
+from ._neuron import Neuron
+
+
+@register("ReLU")
+class ReLU(Neuron):
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        self.slope = self.param.relu_param.negative_slope
+        self.reads_input = self.slope < 0  # otherwise y is positive where x is
+
+    def values(self, x, y):
+        relu(x, slope=self.slope, out=y)
+
+    def gradient(self, x, y, dy, dx):
+        relu_gradient(x, dy, slope=self.slope, out=dx)
+
+
+@elementwise
+def relu(x, *, slope):
+    return x if x > 0 else slope * x
+
+
+@elementwise
+def relu_gradient(x, dy, *, slope):
+    return dy if x > 0 else slope * dy

@@ -1,0 +1,1 @@
+"""Layers with weights, other than convolutions."""

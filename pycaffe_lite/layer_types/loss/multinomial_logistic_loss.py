@@ -1,0 +1,54 @@
+"""MultinomialLogisticLoss: `loss = the mean of -log(p[label])`   (multinomial_logistic_loss_layer.cpp).
+
+bottom[0]: `N x C x ...` probabilities p; everything behind the first axis counts as classes.   bottom[1]: `N` labels from 0
+on.
+top[0]: scalar.
+
+Probabilities are no smaller than 1e-20. On scores, SoftmaxWithLoss is more exact than Softmax and this.
+
+Differences from Caffe: a label out of range is an error; Caffe reads outside of the probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...device import array_module
+from ...errors import NetError
+from ...layer import Blobs, register
+from ._loss import SMALLEST_PROBABILITY, Loss, class_labels
+
+
+@register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(Loss):
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        super().reshape(bottom, top)
+        self.items, self.classes = bottom[0].shape[0], bottom[0].count_from(1)
+        if bottom[1].count != self.items:
+            raise NetError(f"expected {self.items} labels, one for each item of {bottom[0]}, received {bottom[1]}")
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        _, prob = self._at_labels(bottom)
+        total = -array_module(prob).log(prob).sum(dtype=np.float64)
+        top[0].data_out[...] = total / max(self.items, 1)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """The gradient is -1 / (N p) at the label, and 0 elsewhere."""
+        if propagate_down[1]:
+            raise NetError("labels have no gradient: bottom 1 cannot be propagated to")
+        if not propagate_down[0]:
+            return
+        labels, prob = self._at_labels(bottom)
+        dx = bottom[0].diff_out.reshape(self.items, self.classes)
+        dx[...] = 0
+        weight = float(top[0].diff_in) / max(self.items, 1)
+        dx[array_module(dx).arange(self.items), labels] = -weight / prob
+
+    def _at_labels(self, bottom: Blobs):
+        """The N labels, and their probabilities."""
+        x = bottom[0].data_in.reshape(self.items, self.classes)
+        labels, _ = class_labels(bottom[1].data_in.reshape(-1), self.classes, None)
+        xp = array_module(x)
+        return labels, xp.maximum(x[xp.arange(self.items), labels], SMALLEST_PROBABILITY)

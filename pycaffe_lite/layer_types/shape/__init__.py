@@ -1,0 +1,1 @@
+"""Layers that move values and leave them as they are."""

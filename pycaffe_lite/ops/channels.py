@@ -1,0 +1,116 @@
+"""One number for each position along the middle axis: scales, shifts and slopes of channels.
+
+Arrays are n x c x inner, and there are c numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..device import kernel, operation, prange
+
+STRIP = 256  # columns that are summed at a time
+
+
+@operation
+def affine(x, scale, shift, y):
+    """y = x * scale + shift"""
+    affine_rows(x, scale, shift, y)
+
+
+@operation
+def affine_in_place(x, scale, shift, kept):
+    """The same on `x` itself, with a copy of what was there in `kept`."""
+    affine_rows_in_place(x, scale, shift, kept)
+
+
+@operation
+def affine_gradients(x, dy, products, sums):
+    """products = the sums of x * dy, sums = the sums of dy, over n and inner."""
+    sum_products(x, dy, products, sums)
+
+
+@operation
+def sloped(x, values, slope, out):
+    """out = values where x > 0, else slope * values"""
+    sloped_rows(x, values, slope, out)
+
+
+# ---- the host -----------------------------------------------------------------------------------------------------
+
+
+@kernel
+def affine_rows(x, scale, shift, y):
+    """y = x * scale + shift; x and y are n x s x inner."""
+    n, s, inner = x.shape
+    if inner == 1:
+        x, y = x.reshape(n, s), y.reshape(n, s)
+        for row in prange(n):
+            for i in range(s):
+                y[row, i] = x[row, i] * scale[i] + shift[i]
+    else:
+        x, y = x.reshape(n * s, inner), y.reshape(n * s, inner)
+        for row in prange(n * s):
+            a, b = scale[row % s], shift[row % s]
+            for i in range(inner):
+                y[row, i] = x[row, i] * a + b
+
+
+@kernel
+def affine_rows_in_place(x, scale, shift, kept):
+    """The same on `x` itself, with a copy of what was there in `kept`."""
+    n, s, inner = x.shape
+    if inner == 1:
+        x, kept = x.reshape(n, s), kept.reshape(n, s)
+        for row in prange(n):
+            for i in range(s):
+                kept[row, i] = x[row, i]
+                x[row, i] = x[row, i] * scale[i] + shift[i]
+    else:
+        x, kept = x.reshape(n * s, inner), kept.reshape(n * s, inner)
+        for row in prange(n * s):
+            a, b = scale[row % s], shift[row % s]
+            for i in range(inner):
+                kept[row, i] = x[row, i]
+                x[row, i] = x[row, i] * a + b
+
+
+@kernel
+def sum_products(x, dy, products, sums):
+    """The sums of x * dy and of dy for each s."""
+    n, s, inner = x.shape
+    if inner == 1:
+        x, dy = x.reshape(n, s), dy.reshape(n, s)
+        for strip in prange((s + STRIP - 1) // STRIP):
+            low, high = np.uintp(strip * STRIP), np.uintp(min((strip + 1) * STRIP, s))
+            products[low:high] = 0
+            sums[low:high] = 0
+            for row in range(n):
+                for i in range(low, high):
+                    products[i] += x[row, i] * dy[row, i]
+                    sums[i] += dy[row, i]
+    else:
+        for j in prange(s):
+            product, total = x.dtype.type(0), x.dtype.type(0)
+            for row in range(n):
+                for i in range(inner):
+                    product += x[row, j, i] * dy[row, j, i]
+                    total += dy[row, j, i]
+            products[j], sums[j] = product, total
+
+
+@kernel
+def sloped_rows(x, values, slope, out):
+    """out = values where x > 0, else slope * values; all n x c x inner, and a slope for each c."""
+    n, c, inner = x.shape
+    if inner == 1:
+        x, values, out = x.reshape(n, c), values.reshape(n, c), out.reshape(n, c)
+        for row in prange(n):
+            for i in range(c):
+                out[row, i] = values[row, i] if x[row, i] > 0 else slope[i] * values[row, i]
+    else:
+        x, values, out = x.reshape(n * c, inner), values.reshape(n * c, inner), out.reshape(n * c, inner)
+        for row in prange(n * c):
+            a = slope[row % c]
+            for i in range(inner):
+                out[row, i] = values[row, i] if x[row, i] > 0 else a * values[row, i]

@@ -1,0 +1,164 @@
+"""Local response normalisation: each value divided by a power of how strong its neighbours are (Caffe's lrn_layer.cpp).
+
+    y = x s^-beta,   s = k + alpha * the sum of x^2 over the neighbours
+
+x, y: N x C x H x W. Neighbours are the channels around a value, or the pixels around it in its own plane.
+
+The kernels see `items x rows x columns`, N x C x (H W) or (N C) x H x W, and go through it in tiles: all rows of as many
+columns as stay in the cache, or of all columns where they are neighbours. Sums over neighbours run along with the window,
+in float64, so that nothing of a large value is left behind when it leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..device import chunk, function, kernel, num_threads, operation, prange
+
+TILE = 64  # columns: with 256 channels, what a tile needs takes 128 KB in float32
+
+
+class Strength(NamedTuple):
+    """How s is made: of `half` neighbours on each side along the channels, or if `within` along both axes of a plane."""
+
+    half: int
+    within: bool
+    alpha: float
+    beta: float
+    k: float
+
+
+@operation
+def lrn(x, y, strength: Strength):
+    """y = x s^-beta"""
+    if x.size:
+        view, setting = _view(x, strength)
+        lrn_forward(x.reshape(view), y.reshape(view), *setting)
+
+
+@operation
+def lrn_gradient(x, dy, dx, strength: Strength):
+    """dx = dy s^-beta - 2 alpha beta x * the sum over neighbours of dy x s^(-beta - 1)"""
+    if x.size:
+        view, setting = _view(x, strength)
+        lrn_backward(x.reshape(view), dy.reshape(view), dx.reshape(view), *setting)
+
+
+# ---- the host -----------------------------------------------------------------------------------------------------
+
+
+def _view(x: Any, strength: Strength) -> tuple[tuple[int, int, int], tuple]:
+    """The shape that the kernels see, and what else they are given."""
+    images, channels, height, width = x.shape
+    half, within, *numbers = strength
+    view = (images * channels, height, width) if within else (images, channels, height * width)
+    tile = width if within else TILE
+    return view, (half, within, *map(x.dtype.type, numbers), tile, num_threads())
+
+
+@function
+def add_row(row, sign, running):
+    """running += sign * row"""
+    for i in range(row.size):
+        running[i] += sign * row[i]
+
+
+@function
+def neighbours(values, half, square, running, sums):
+    """sums[r, c] = the sum of `values` over rows r - half ... r + half and, if `square`, over as many columns, too."""
+    rows, columns = values.shape
+    running[:] = 0
+    for r in range(min(half, rows)):
+        add_row(values[r], 1, running)
+    for r in range(rows):
+        if r + half < rows:
+            add_row(values[r + half], 1, running)
+        if r > half:
+            add_row(values[r - half - 1], -1, running)
+        if not square:
+            sums[r] = running
+            continue
+        total = running[:half].sum()
+        for i in range(columns):
+            if i + half < columns:
+                total += running[i + half]
+            if i > half:
+                total -= running[i - half - 1]
+            sums[r, i] = total
+
+
+@function
+def strengths(x, item, left, right, half, square, alpha, k, running, memory):
+    """s of one tile, rows x columns, and a buffer of that shape; both lie in `memory`."""
+    rows, columns = x.shape[1], right - left
+    buffer, s = memory[0, : rows * columns].reshape(rows, columns), memory[1, : rows * columns].reshape(rows, columns)
+    for r in range(rows):
+        row, squares = x[item, r, left:right], buffer[r]
+        for i in range(columns):
+            squares[i] = row[i] * row[i]
+    neighbours(buffer, half, square, running[:columns], s)
+    for r in range(rows):
+        row = s[r]
+        for i in range(columns):
+            row[i] = k + alpha * row[i]
+    return s, buffer
+
+
+@function
+def factors(s, beta, out):
+    """out = s^-beta. Square roots, which make the usual 0.75, are vector instructions; powers are not."""
+    one = s.dtype.type(1)
+    if beta == 0.75:
+        for i in range(s.size):
+            root = np.sqrt(s[i])
+            out[i] = one / (root * np.sqrt(root))
+    else:
+        for i in range(s.size):
+            out[i] = s[i] ** -beta
+
+
+@kernel
+def lrn_forward(x, y, half, square, alpha, beta, k, tile, chunks):
+    items, rows, columns = x.shape
+    tiles = (columns + tile - 1) // tile
+    for c in prange(chunks):
+        first, last = chunk(c, chunks, items * tiles)
+        memory, running = np.empty((2, rows * tile), x.dtype), np.empty(tile)
+        for task in range(first, last):
+            item, left = task // tiles, task % tiles * tile
+            right = min(left + tile, columns)
+            s, buffer = strengths(x, item, left, right, half, square, alpha, k, running, memory)
+            for r in range(rows):
+                row, out, factor = x[item, r, left:right], y[item, r, left:right], buffer[r]
+                factors(s[r], beta, factor)
+                for i in range(row.size):
+                    out[i] = row[i] * factor[i]
+
+
+@kernel
+def lrn_backward(x, dy, dx, half, square, alpha, beta, k, tile, chunks):
+    """dx = dy s^-beta - 2 alpha beta x * the sum over neighbours of dy x s^(-beta - 1)"""
+    items, rows, columns = x.shape
+    tiles = (columns + tile - 1) // tile
+    twice = x.dtype.type(2) * alpha * beta
+    for c in prange(chunks):
+        first, last = chunk(c, chunks, items * tiles)
+        memory, running = np.empty((2, rows * tile), x.dtype), np.empty(tile)
+        for task in range(first, last):
+            item, left = task // tiles, task % tiles * tile
+            right = min(left + tile, columns)
+            s, buffer = strengths(x, item, left, right, half, square, alpha, k, running, memory)
+            for r in range(rows):
+                row, above, out, factor = x[item, r, left:right], dy[item, r, left:right], dx[item, r, left:right], buffer[r]
+                factors(s[r], beta, factor)
+                for i in range(row.size):
+                    direct = above[i] * factor[i]
+                    factor[i] = direct * row[i] / s[r, i]
+                    out[i] = direct
+            neighbours(buffer, half, square, running[: right - left], s)
+            for r in range(rows):
+                row, out = x[item, r, left:right], dx[item, r, left:right]
+                for i in range(row.size):
+                    out[i] -= twice * row[i] * s[r, i]

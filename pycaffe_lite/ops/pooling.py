@@ -1,0 +1,246 @@
+"""Pooling over the windows of planes: the maximum, the mean, a random draw (Caffe's pooling_layer.cpp).
+
+x: planes x H x W, y: planes x H' x W'. A window is clipped to the image; one that lies outside of it gives the lowest float
+in the maximum and 0 elsewhere, and passes no gradient. A mean divides by the size of the window clipped to the padded image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..device import function, inlined, kernel, operation, prange
+
+
+class Window(NamedTuple):
+    """The windows of a plane: sizes, distances and the border around the image, in pixels."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+
+
+@operation
+def max_pool(x, y, mask, window: Window):
+    """y = the maximum of each window, the first of equals in row order; mask = where in its plane it stands, -1 nowhere."""
+    max_forward(x, y, mask, *window)
+
+
+@operation
+def max_pool_gradient(dy, mask, dx):
+    """dx = each dy at the place that the mask names. What a mask names outside of the plane is dropped."""
+    max_backward(dy, mask, dx)
+
+
+@operation
+def average_pool(x, y, window: Window):
+    """y = the mean of each window."""
+    ave_forward(x, y, *window)
+
+
+@operation
+def average_pool_gradient(dy, dx, window: Window):
+    """dx = the sum of the shares that each pixel has in the windows."""
+    ave_backward(dy, dx, *window)
+
+
+@operation
+def draw_pool(x, y, mask, chance, window: Window):
+    """y = the element at which the running sum of the window passes `chance` (uniform in [0, 1)) times its sum.
+
+    mask = where it stands, as in `max_pool`. Values are not negative, there is no padding.
+    """
+    draw_forward(x, y, chance, mask, *window[:4])
+
+
+@operation
+def weighted_pool(x, y, window: Window):
+    """y = sum x^2 / sum x of each window, 0 where the sum is 0. There is no padding."""
+    weighted_forward(x, y, *window[:4])
+
+
+# ---- the host -----------------------------------------------------------------------------------------------------
+
+
+@function
+def clipped(out, stride, pad, kernel, size):
+    """The range of pixels of one axis that output position `out` sees, clipped to the image."""
+    start = out * stride - pad
+    return max(start, 0), min(start + kernel, size)
+
+
+@function
+def inside_range(size, out, kernel, stride, pad):
+    """The range of output positions of one axis whose windows lie within the image."""
+    first = min(out, (pad + stride - 1) // stride)
+    return first, max(first, min(out, (size + pad - kernel) // stride + 1))
+
+
+@inlined
+def max_inside(x, y, mask, plane, first, last, low, high, kernel, stride, pad_h, pad_w):
+    """Rows `first`..`last`, columns `low`..`high` of one plane, whose square windows lie within the image.
+
+    `kernel` and `stride` are constants where this is called, so that nothing is left of the loops over a window. What stands
+    inside of a loop is unsigned: Numba takes a signed index for a count from the end where it is negative, and tests it.
+    """
+    lowest, width = x.dtype.type(-np.finfo(x.dtype).max), np.uintp(x.shape[2])
+    for i in range(np.uintp(first), np.uintp(last)):
+        for j in range(np.uintp(low), np.uintp(high)):
+            top, left = i * np.uintp(stride) - np.uintp(pad_h), j * np.uintp(stride) - np.uintp(pad_w)
+            best, at = lowest, np.int64(-1)
+            for k in range(kernel):
+                for l in range(kernel):  # noqa: E741
+                    h, w = top + np.uintp(k), left + np.uintp(l)
+                    if x[plane, h, w] > best:
+                        best, at = x[plane, h, w], np.int64(h * width + w)
+            y[plane, i, j], mask[plane, i, j] = best, at
+
+
+@function
+def max_others(x, y, mask, plane, first, last, low, high, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """What is not in rows `first`..`last`, columns `low`..`high` of one plane; windows of any kind."""
+    height, width = x.shape[1:]
+    for i in range(y.shape[1]):
+        top, bottom = clipped(i, stride_h, pad_h, kernel_h, height)
+        j = 0
+        while j < y.shape[2]:
+            if first <= i < last and j == low < high:
+                j = high
+                continue
+            left, right = clipped(j, stride_w, pad_w, kernel_w, width)
+            best, at = x.dtype.type(-np.finfo(x.dtype).max), np.int64(-1)
+            for h in range(np.uintp(top), np.uintp(bottom)):
+                for w in range(np.uintp(left), np.uintp(right)):
+                    if x[plane, h, w] > best:
+                        best, at = x[plane, h, w], np.int64(h * np.uintp(width) + w)
+            y[plane, i, j], mask[plane, i, j] = best, at
+            j += 1
+
+
+@function
+def max_plane(x, y, mask, plane, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """One plane. The usual windows have code of their own, but for those on the rim."""
+    first, last = inside_range(x.shape[1], y.shape[1], kernel_h, stride_h, pad_h)
+    low, high = inside_range(x.shape[2], y.shape[2], kernel_w, stride_w, pad_w)
+    square = kernel_h == kernel_w and stride_h == stride_w
+    if square and kernel_h == 2 and stride_h == 2:
+        max_inside(x, y, mask, plane, first, last, low, high, 2, 2, pad_h, pad_w)
+    elif square and kernel_h == 3 and stride_h == 2:
+        max_inside(x, y, mask, plane, first, last, low, high, 3, 2, pad_h, pad_w)
+    elif square and kernel_h == 3 and stride_h == 1:
+        max_inside(x, y, mask, plane, first, last, low, high, 3, 1, pad_h, pad_w)
+    else:
+        last = first
+    if (last - first) * (high - low) < y.shape[1] * y.shape[2]:
+        max_others(x, y, mask, plane, first, last, low, high, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w)
+
+
+@kernel
+def max_forward(x, y, mask, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """x: planes x H x W, y and mask: planes x H' x W'"""
+    for plane in prange(x.shape[0]):
+        max_plane(x, y, mask, np.int64(plane), kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w)
+
+
+@kernel
+def max_backward(dy, mask, dx):
+    planes, height, width = dx.shape
+    size = dy.shape[1] * dy.shape[2]
+    dy, mask, dx = dy.reshape(planes, size), mask.reshape(planes, size), dx.reshape(planes, height * width)
+    for plane in prange(planes):
+        for i in range(height * width):
+            dx[plane, i] = 0
+        for i in range(size):
+            at = int(mask[plane, i])
+            if 0 <= at < height * width:  # a mask that is a top can be overwritten
+                dx[plane, at] += dy[plane, i]
+
+
+@function
+def padded_size(out, stride, pad, kernel, size):
+    """The number of pixels of one axis in a window clipped to the padded image."""
+    start = out * stride - pad
+    return min(start + kernel, size + pad) - start
+
+
+@kernel
+def ave_forward(x, y, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = clipped(i, stride_h, pad_h, kernel_h, height)
+            rows = padded_size(i, stride_h, pad_h, kernel_h, height)
+            for j in range(out_w):
+                left, right = clipped(j, stride_w, pad_w, kernel_w, width)
+                size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
+                total = x.dtype.type(0)
+                for h in range(np.uintp(top), np.uintp(bottom)):
+                    for w in range(np.uintp(left), np.uintp(right)):
+                        total += x[plane, h, w]
+                y[plane, i, j] = total / size if size > 0 else 0
+
+
+@kernel
+def ave_backward(dy, dx, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    planes, height, width = dx.shape
+    out_h, out_w = dy.shape[1:]
+    for plane in prange(planes):
+        dx[plane] = 0
+        for i in range(out_h):
+            top, bottom = clipped(i, stride_h, pad_h, kernel_h, height)
+            rows = padded_size(i, stride_h, pad_h, kernel_h, height)
+            for j in range(out_w):
+                left, right = clipped(j, stride_w, pad_w, kernel_w, width)
+                size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
+                share = dy[plane, i, j] / size if size > 0 else dx.dtype.type(0)
+                for h in range(np.uintp(top), np.uintp(bottom)):
+                    for w in range(np.uintp(left), np.uintp(right)):
+                        dx[plane, h, w] += share
+
+
+@kernel
+def draw_forward(x, y, chance, mask, kernel_h, kernel_w, stride_h, stride_w):
+    """The element at which the running sum passes `chance` (uniform in [0, 1)) times the sum of the window."""
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = clipped(i, stride_h, 0, kernel_h, height)
+            for j in range(out_w):
+                left, right = clipped(j, stride_w, 0, kernel_w, width)
+                total = x.dtype.type(0)
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        total += x[plane, h, w]
+                threshold, running, at = chance[plane, i, j] * total, x.dtype.type(0), -1
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        if at < 0 or running < threshold:
+                            at = h * width + w
+                            running += x[plane, h, w]
+                y[plane, i, j] = x[plane, at // width, at % width] if at >= 0 else 0
+                mask[plane, i, j] = at
+
+
+@kernel
+def weighted_forward(x, y, kernel_h, kernel_w, stride_h, stride_w):
+    """sum x^2 / sum x of each window, 0 where the sum is."""
+    planes, height, width = x.shape
+    out_h, out_w = y.shape[1:]
+    for plane in prange(planes):
+        for i in range(out_h):
+            top, bottom = clipped(i, stride_h, 0, kernel_h, height)
+            for j in range(out_w):
+                left, right = clipped(j, stride_w, 0, kernel_w, width)
+                total = x.dtype.type(0)
+                squares = x.dtype.type(0)
+                for h in range(top, bottom):
+                    for w in range(left, right):
+                        total += x[plane, h, w]
+                        squares += x[plane, h, w] * x[plane, h, w]
+                y[plane, i, j] = squares / total if total > 0 else 0

@@ -1,0 +1,112 @@
+"""The arena: all parameters of a net, their gradients and a solver's history, each in one piece of memory.
+
+So gradients are cleared at once, and parameters with equal multipliers, which stand side by side, are updated at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from ..blob import Blob
+from ..device import MemoryPart, SyncedMemory, current
+from ..net.build import Learnable, Param
+
+ALIGNMENT = 256  # bytes: every parameter begins on such a boundary
+
+
+@dataclass
+class Group:
+    """Parameters with equal multipliers, as one flat blob, and the history sets for it likewise."""
+
+    blob: Blob
+    history: list[Blob]
+    lr_mult: float
+    decay_mult: float
+
+
+class Arena:
+    """Takes the parameters of a net over, with their values, and makes `history`: for each set a blob for each parameter.
+
+    A parameter may leave: who reshapes it, or lets it share other memory, gives it memory of its own. Then `is_whole` is
+    false, and the parameters have to be cleared and updated one by one.
+    """
+
+    def __init__(self, learnable: Sequence[Learnable], params: Sequence[Param], history_sets: int):
+        self._learnable = learnable
+        self._order = sorted(range(len(learnable)), key=lambda i: multipliers(learnable[i]))
+        self.dtype = learnable[0].blob.dtype if learnable else np.dtype(np.float32)
+        self._starts, self._size = self._layout()
+        self._data, self._diff = self._memory(), self._memory()
+        self._history = [self._memory() for _ in range(history_sets)]
+        self._parts = [(self._part(self._data, i), self._part(self._diff, i)) for i in range(len(learnable))]
+        for i, (data, diff) in enumerate(self._parts):
+            self._take_over(i, data, diff, [param.blob for param in params if param.learnable == i])
+        self.history = [self._history_of(memory) for memory in self._history]
+        self.groups = list(self._groups())
+
+    def _layout(self) -> tuple[list[int], int]:
+        """Where each parameter begins, and the size of all."""
+        starts, end, step = [0] * len(self._order), 0, ALIGNMENT // self.dtype.itemsize
+        for i in self._order:
+            starts[i] = end
+            end += -(-self._learnable[i].blob.count // step) * step
+        return starts, end
+
+    def _memory(self) -> SyncedMemory:
+        return SyncedMemory(self._size, self.dtype)
+
+    def _part(self, memory: SyncedMemory, index: int) -> MemoryPart:
+        return MemoryPart(memory, self._starts[index], self._learnable[index].blob.count)
+
+    def _take_over(self, index: int, data: MemoryPart, diff: MemoryPart, sharers: list[Blob]) -> None:
+        blob = self._learnable[index].blob
+        data.on_host()[:] = blob.data.reshape(-1)
+        for one_of_them in (blob, *sharers):
+            one_of_them.use_memory(data, diff)
+
+    def _history_of(self, memory: SyncedMemory) -> list[Blob]:
+        blobs = []
+        for i, learnable in enumerate(self._learnable):
+            blobs.append(Blob(0, dtype=self.dtype))
+            blobs[-1].use_memory(self._part(memory, i), self._part(memory, i))  # a history has no gradient
+            blobs[-1].reshape(learnable.blob.shape)
+        return blobs
+
+    def _groups(self) -> Iterator[Group]:
+        ends = [*(self._starts[i] for i in self._order[1:]), self._size]
+        places = list(zip(self._order, ends))
+        for (lr_mult, decay_mult), members in groupby(places, lambda place: multipliers(self._learnable[place[0]])):
+            inside = list(members)
+            start, end = self._starts[inside[0][0]], inside[-1][1]
+            history = [self._range(memory, memory, start, end) for memory in self._history]
+            yield Group(self._range(self._data, self._diff, start, end), history, lr_mult, decay_mult)
+
+    def _range(self, data: SyncedMemory, diff: SyncedMemory, start: int, end: int) -> Blob:
+        blob = Blob(0, dtype=self.dtype)
+        blob.use_memory(MemoryPart(data, start, end - start), MemoryPart(diff, start, end - start))
+        blob.reshape(end - start)
+        return blob
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every parameter still has its memory here."""
+        return all(one.blob.uses_memory(*parts) for one, parts in zip(self._learnable, self._parts))
+
+    def clear_gradients(self) -> None:
+        """Zeroes the gradients of all parameters, those that have left too."""
+        if self.is_whole:
+            gradients = self._diff.on(current(), read=False)
+            gradients[...] = 0
+        else:
+            for learnable in self._learnable:
+                learnable.blob.diff_out[...] = 0
+
+
+def multipliers(learnable: Learnable) -> tuple[float, float]:
+    """The factors on the learning rate and on the weight decay; one that no layer gave is 1."""
+    lr_mult, decay_mult = learnable.lr_mult, learnable.decay_mult
+    return 1.0 if lr_mult is None else lr_mult, 1.0 if decay_mult is None else decay_mult

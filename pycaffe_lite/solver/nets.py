@@ -1,0 +1,69 @@
+"""The nets of a solver file: one to train, any number to test (Solver::InitTrainNet and InitTestNets)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import glog
+from ..errors import SolverError
+from ..net import Net, weights
+from ..proto import Source, read_net
+from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParameter
+
+MakeNet = Callable[[NetParameter, Source], Any]
+
+
+def train_net(param: SolverParameter, where: str, make_net: MakeNet) -> Any:
+    """The net that `param` trains. `where` is the place of the solver file. Raises `SolverError` unless it names one."""
+    given = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
+    if len(given) != 1:
+        received = ", ".join(given) or "none"
+        raise SolverError(f"expected one of net, net_param, train_net, train_net_param; received {received}")
+    return _build(param, where, make_net, getattr(param, given[0]), TRAIN, param.train_state)
+
+
+def test_nets(param: SolverParameter, where: str, make_net: MakeNet) -> list[Any]:
+    """`test_net_param`s, then `test_net`s, then `net` or `net_param` for the `test_iter`s that are left."""
+    own: list[Any] = [*param.test_net_param, *param.test_net]
+    generic: Any = param.net_param if param.HasField("net_param") else param.net if param.HasField("net") else None
+    least, count = len(own), len(param.test_iter)
+    if count < least or (generic is None and count > least):
+        raise SolverError(f"test_iter is given once for each test net: expected {least}, received {count}")
+    nets = own + [generic] * (count - least)
+    states: list[NetState | None] = list(param.test_state) or [None] * len(nets)
+    if len(states) != len(nets):
+        raise SolverError(
+            f"test_state is given once for each test net or not at all: expected {len(nets)}, received {len(states)}"
+        )
+    if nets and param.test_interval <= 0:
+        raise SolverError(f"test nets need test_interval > 0, received {param.test_interval}")
+    return [_build(param, where, make_net, net, TEST, state) for net, state in zip(nets, states, strict=True)]
+
+
+def _build(
+    param: SolverParameter, where: str, make_net: MakeNet, given: str | NetParameter, phase: Phase, state: NetState | None
+) -> Any:
+    if isinstance(given, str):
+        glog.info(f"Creating {Phase.Name(phase)} net from {given}")
+        net_param, source = read_net(given)
+    else:
+        net_param, source = NetParameter(), Source(where)
+        net_param.CopyFrom(given)
+    full_state = NetState(phase=phase)
+    full_state.MergeFrom(net_param.state)
+    if state is not None:
+        full_state.MergeFrom(state)
+    net_param.state.CopyFrom(full_state)
+    net = make_net(net_param, source)
+    net.debug_info = phase == TEST and param.debug_info  # the train net's changes from step to step
+    load_weights(net, param.weights)
+    return net
+
+
+def load_weights(net: Net, names: Sequence[str]) -> None:
+    """Copies model files into a net; each name may be a list with commas, as on Caffe's command line."""
+    for name in names:
+        for path in filter(None, (part.strip() for part in name.split(","))):
+            glog.info(f"Finetuning from {path}")
+            weights.copy_from(net, path)

@@ -1,8 +1,0 @@
-"""Upgrades the prototxt of a net: the same as `pycaffe_lite upgrade_net_proto_text`."""
-
-import sys
-
-from pycaffe_lite.cli import call
-from pycaffe_lite.cli.upgrade_net_proto_text import main
-
-sys.exit(call(main))
