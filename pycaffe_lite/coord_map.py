@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from . import layer_types  # noqa: F401  registers the types
 from .errors import NetError
+from .layer import CoordinateMap as Map
+from .layer import class_of, registered_types
 from .net_spec import Function, Top
 from .net_spec import layers as L
 
-Map = tuple[int | None, Any, Any]
-
-PASS_THROUGH_LAYERS = [
-    "AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "Eltwise", "ELU", "Exp", "Log", "LRN", "MVN", "Power",
-    "PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH", "Threshold",
-]  # fmt: skip
+# What a script adds here passes coordinates through as well.
+PASS_THROUGH_LAYERS = [name for name, kind in registered_types().items() if kind.keeps_coordinates]
 
 _IDENTITY: Map = (None, 1, 0)
 
@@ -41,39 +40,28 @@ class CropError(NetError, AssertionError):
 
 def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Channel axis, stride, extent of the kernel with its dilation, and pad of a convolution or pooling."""
-    params = fn.params.get("convolution_param", fn.params.get("pooling_param", fn.params))
-    legacy = sorted({f"{what}_{axis}" for what in ("kernel", "pad", "stride") for axis in "hw"} & set(params))
-    if legacy:
-        raise CropError(f"{fn.type_name}: coordinates are mapped from kernel_size, pad and stride, received {legacy[0]}")
-    if "kernel_size" not in params:
+    window = class_of(fn.type_name).window_of(fn.layer_parameter())
+    if window is None or window.coordinate_map() is None:
         raise UndefinedMapException(f"a {fn.type_name} layer without kernel_size does not map coordinates")
-    kernel, dilation, stride, pad = (
-        np.array(params.get(name, default), ndmin=1)
-        for name, default in (("kernel_size", 1), ("dilation", 1), ("stride", 1), ("pad", 0))
-    )
-    return params.get("axis", 1), stride, (kernel - 1) * dilation + 1, pad
+    return window.axis, np.array(window.stride), window.extent(), np.array(window.pad)
 
 
 def crop_params(fn: Function) -> tuple[int, np.ndarray]:
     """First cropped axis and offsets of a Crop layer."""
-    params = fn.params.get("crop_param", fn.params)
-    return params.get("axis", 2), np.array(params.get("offset", 0), ndmin=1)
+    axis, _, shift = coord_map(fn)
+    return (axis or 0) + 1, -shift
 
 
 def coord_map(fn: Function) -> Map:
     """The map from a layer's bottoms to its tops. Raises UndefinedMapException for a type that has none."""
-    if fn.type_name in ("Convolution", "Pooling", "Im2col"):
-        axis, stride, extent, pad = conv_params(fn)
-        return axis, 1 / stride, (pad - (extent - 1) / 2) / stride
-    if fn.type_name == "Deconvolution":
-        axis, stride, extent, pad = conv_params(fn)
-        return axis, stride, (extent - 1) / 2 - pad
-    if fn.type_name == "Crop":
-        axis, offset = crop_params(fn)
-        return axis - 1, 1, -offset
     if fn.type_name in PASS_THROUGH_LAYERS:
         return _IDENTITY
-    raise UndefinedMapException(f"a {fn.type_name} layer does not map coordinates")
+    kind = registered_types().get(fn.type_name)
+    found = kind.coordinate_map(fn.layer_parameter()) if kind else None
+    if found is None:
+        hint = " without kernel_size" if kind and kind.window_of(fn.layer_parameter()) else ""
+        raise UndefinedMapException(f"a {fn.type_name} layer{hint} does not map coordinates")
+    return found
 
 
 def compose(base_map: Map, next_map: Map) -> Map:
@@ -109,7 +97,7 @@ def _walk_back(start: Top) -> Iterator[tuple[Top, Map]]:
     queue = [start]
     for top in queue:
         yield top, maps[top]
-        bottoms = top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs  # its second only gives a size
+        bottoms = top.fn.inputs[: class_of(top.fn.type_name).mapped_bottoms]
         try:
             step = coord_map(top.fn) if bottoms else _IDENTITY
         except UndefinedMapException:

@@ -1,7 +1,7 @@
 """Pictures of nets, with the names and arguments of pycaffe's `caffe.draw` (python/caffe/draw.py).
 
 Graphviz draws where both pydot and the `dot` program are there (`pip install pydot`, `apt-get install graphviz`).
-Elsewhere Matplotlib does (`_net_picture.py`), so that there is always a picture. A `caffe_net` is a NetParameter of
+Elsewhere Matplotlib does (`plots/picture.py`), so that there is always a picture. A `caffe_net` is a NetParameter of
 today's form (`layer`, not `layers`); a `phase` is `caffe_pb2.TRAIN`, `caffe_pb2.TEST` or None for all layers.
 """
 
@@ -12,12 +12,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import glog
+from . import glog, layer_types  # noqa: F401  registers the types
 from .errors import CaffeError, NetError, did_you_mean
+from .layer import WindowSizes, class_of, sides_text
 from .proto import caffe_pb2
 
 LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": "#6495ED", "style": "rounded,filled"}
@@ -27,7 +27,6 @@ BLOB_STYLE = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
 RANKDIRS = ("LR", "TB", "BT", "RL")
 DOT_SECONDS = 60
 
-_LEARNING = ("Convolution", "Deconvolution", "InnerProduct")
 _NO_LABEL = '""'
 
 
@@ -38,18 +37,18 @@ def get_pooling_types_dict() -> dict[int, str]:
 
 def get_edge_label(layer: caffe_pb2.LayerParameter) -> str:
     """What to write on the edge to a layer's top: batch size or number of outputs, else the empty dot string `""`."""
-    if layer.type == "Data":
-        return f"Batch {layer.data_param.batch_size}"
-    return str(_num_output(layer) or _NO_LABEL)
+    if batch_size := _own_value(layer, "batch_size"):
+        return f"Batch {batch_size}"
+    return str(_own_value(layer, "num_output") or _NO_LABEL)
 
 
 def get_layer_lr_mult(layer: caffe_pb2.LayerParameter) -> tuple[float, float]:
     """The learning rate multipliers of weights and bias; 1 where the layer gives none.
 
-    Raises `ValueError` for a layer that is no convolution, deconvolution or inner product, `NetError` for one with more
-    than two `param` entries.
+    Raises `ValueError` for a layer that does not learn weights and a bias, `NetError` for one with more than two `param`
+    entries.
     """
-    if layer.type not in _LEARNING:
+    if not class_of(layer.type).weights_and_bias:
         raise ValueError(f"a {layer.type} layer has no learning rate multipliers")
     if len(layer.param) > 2:
         raise NetError(f'layer "{layer.name}" ({layer.type}): {len(layer.param)} param entries, at most 2 expected')
@@ -68,10 +67,12 @@ def get_layer_label(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: 
 
 
 def choose_color_by_layertype(layertype: str) -> str:
-    """The fill colour of a layer type as `#RRGGBB`."""
-    if layertype in ("Convolution", "Deconvolution"):
-        return "#FF5050"
-    return {"Pooling": "#FF9900", "InnerProduct": "#CC33FF"}.get(layertype, LAYER_STYLE_DEFAULT["fillcolor"])
+    """The fill colour of a layer type as `#RRGGBB`: it shows whether the type learns, and whether it has a window."""
+    kind = class_of(layertype)
+    has_window = kind.window_of(caffe_pb2.LayerParameter()) is not None
+    if kind.weights_and_bias:
+        return "#FF5050" if has_window else "#CC33FF"
+    return "#FF9900" if has_window else LAYER_STYLE_DEFAULT["fillcolor"]
 
 
 def get_pydot_graph(
@@ -240,39 +241,24 @@ def _check_rankdir(rankdir: str) -> None:
 
 def _descriptors(layer: caffe_pb2.LayerParameter, display_lrm: bool) -> list[list[str]]:
     """The parts of a layer's label, in groups that belong in one line."""
-    method = ""
-    if layer.type == "Pooling":
-        method = " " + get_pooling_types_dict()[layer.pooling_param.pool]
-    groups = [[layer.name], [f"({layer.type}{method})"]]
-    if layer.type in ("Convolution", "Deconvolution", "Pooling"):
-        param = layer.pooling_param if layer.type == "Pooling" else layer.convolution_param
-        kernel = _extent(param, "kernel_size", "kernel", 1)
-        if layer.type == "Pooling" and layer.pooling_param.global_pooling:
-            kernel = "global"
-        stride, pad = _extent(param, "stride", "stride", 1), _extent(param, "pad", "pad", 0)
-        groups.append([f"kernel size: {kernel}", f"stride: {stride}", f"pad: {pad}"])
-    if display_lrm and layer.type in _LEARNING:
+    kind = class_of(layer.type)
+    groups = [[layer.name], [f"({layer.type} {kind.variant(layer)}".rstrip() + ")"]]
+    if window := kind.window_of(layer):
+        groups.append(_window_parts(window))
+    if display_lrm and kind.weights_and_bias:
         weights, bias = get_layer_lr_mult(layer)
         if weights or bias:
             groups.append([f"lr mult: {weights:.1f}, {bias:.1f}"])
     return groups
 
 
-def _extent(param: Any, name: str, stem: str, default: int) -> str:
-    """`5`, or `3x5` where height and width differ in a spatial field: repeated, single, or a pair `_h`, `_w`."""
-    value = getattr(param, name)
-    if param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w"):
-        values = [getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")]
-    else:
-        values = list(value) or [default] if isinstance(value, Sequence) else [value]
-    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+def _window_parts(window: WindowSizes) -> list[str]:
+    kernel = sides_text(window.kernel) if window.kernel else "global"
+    return [f"kernel size: {kernel}", f"stride: {sides_text(window.stride)}", f"pad: {sides_text(window.pad)}"]
 
 
-def _num_output(layer: caffe_pb2.LayerParameter) -> int:
-    """Number of outputs of a convolution, deconvolution or inner product; 0 for other layers."""
-    if layer.type in ("Convolution", "Deconvolution"):
-        return layer.convolution_param.num_output
-    return layer.inner_product_param.num_output if layer.type == "InnerProduct" else 0
+def _own_value(layer: caffe_pb2.LayerParameter, field: str) -> int:
+    return class_of(layer.type).own_value(layer, field)
 
 
 # ------------------------------------------------------------------------------------------------- Graphviz and Matplotlib
@@ -321,10 +307,9 @@ def _draw_with_matplotlib(
 def _picture_lines(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: bool) -> list[str]:
     """A layer's label in lines: one part a line where the picture runs sideways, else one group a line."""
     groups = _descriptors(layer, display_lrm)
-    if _num_output(layer):
-        groups.append([f"num_output: {_num_output(layer)}"])
-    elif layer.type == "Data":
-        groups.append([f"batch size: {layer.data_param.batch_size}"])
+    for name, title in (("num_output", "num_output"), ("batch_size", "batch size")):
+        if value := _own_value(layer, name):
+            groups.append([f"{title}: {value}"])
     groups += [[f"phase: {caffe_pb2.Phase.Name(rule.phase)}"] for rule in layer.include if rule.HasField("phase")]
     if rankdir in ("TB", "BT"):
         return ["   ".join(group) for group in groups]

@@ -1,7 +1,8 @@
 """The errors a user can meet. Each says where, what was expected, what came, and the nearest right name.
 
 A `CaffeError` is a `RuntimeError`, because that is what pycaffe raises and old scripts catch. Code that finds a fault says
-what is wrong; whoever knows where it stands (the net knows file, line and layer) fills in `where` on the way out.
+what is wrong; the code that knows where the fault stands (the net knows file, line and layer) fills in `where` on the way
+out.
 """
 
 from __future__ import annotations
@@ -14,13 +15,43 @@ MAX_SHOWN = 4000  # characters of an error
 MAX_NAME = 200  # characters of a name that is looked for among others: that takes time
 
 
-class CaffeError(RuntimeError):
-    """Base of all errors of this package. `where`: a place such as `net.prototxt:41: layer "ip2" (InnerProduct)`."""
+class Place(str):
+    """Where a fault is: a text such as `net.prototxt:41: layer "ip2" (InnerProduct)`, and the parts that it is made of.
 
-    def __init__(self, message: str, where: str = ""):
+    file: the name of the file, as the user wrote it. line: from 1, or 0 where it is not known. layer: its name and type.
+    """
+
+    file: str
+    line: int
+    layer: str
+
+    def __new__(cls, file: str = "", line: int = 0, layer: str = "") -> Place:
+        in_file = f"{file}:{line}" if file and line else f"line {line}" if line else file
+        place = super().__new__(cls, ": ".join(filter(None, (in_file, layer))))
+        place.file, place.line, place.layer = file, line, layer
+        return place
+
+    @classmethod
+    def of(cls, where: str) -> Place:
+        """A place that is perhaps a text without parts: that is taken for the name of a file."""
+        return where if isinstance(where, Place) else cls(where)
+
+    def __getnewargs__(self) -> tuple[str, int, str]:  # type: ignore[override]
+        return self.file, self.line, self.layer
+
+
+class CaffeError(RuntimeError):
+    """Base of all errors of this package.
+
+    where: the place of what is wrong, empty where it is not known. field: the name of the field of a message, such as
+    `base_lr`, that has a value which is wrong; empty where the error is about something else.
+    """
+
+    def __init__(self, message: str, where: str = "", field: str = ""):
         super().__init__(message)
         self.message = message
-        self.where = where
+        self.where: str = Place.of(where)
+        self.field = field
 
     def __str__(self) -> str:
         return one_line(f"{self.where}: {self.message}" if self.where else self.message)
@@ -79,7 +110,7 @@ def located(where: str) -> Iterator[None]:
     try:
         yield
     except CaffeError as error:
-        error.where = error.where or where
+        error.where = error.where or Place.of(where)
         raise
     except MemoryError as error:
         raise CaffeError(f"there is not enough memory ({error})", where) from error

@@ -6,8 +6,8 @@ own parameters from the gradients of its tops. The net calls `setup` once, and `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from . import filler, rng
 from .blob import Blob
 from .errors import NetError, did_you_mean
 from .proto.caffe_pb2 import FillerParameter, LayerParameter
+from .proto.fields import own_field
 
 Blobs = Sequence[Blob]
+CoordinateMap = tuple[int | None, Any, Any]  # axis, scale and shift: see `coord_map`
 
 
 class BlobVec(list[Blob]):
@@ -29,12 +31,47 @@ class BlobVec(list[Blob]):
         self.append(Blob(*shape, dtype=self.dtype))
 
 
+class WindowSizes(NamedTuple):
+    """The sizes of the window that a layer moves over an image. Each is one value for all spatial axes, or one for each.
+
+    `kernel` is empty where the window is as large as the image. The spatial axes are those behind `axis`.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = (1,)
+    pad: tuple[int, ...] = (0,)
+    dilation: tuple[int, ...] = (1,)
+    axis: int = 1
+
+    def extent(self) -> np.ndarray:
+        """How many pixels a kernel covers, with the gaps that dilation leaves."""
+        return (np.array(self.kernel) - 1) * self.dilation + 1
+
+    def coordinate_map(self, transposed: bool = False) -> CoordinateMap | None:
+        """Where a point of the image lies among the windows, or `transposed` a window in the image.
+
+        None where the size of the kernel is not known.
+        """
+        if not self.kernel or 0 in self.kernel:
+            return None
+        stride, shift = np.array(self.stride), np.array(self.pad) - (self.extent() - 1) / 2
+        return (self.axis, stride, -shift) if transposed else (self.axis, 1 / stride, shift / stride)
+
+
+def sides_text(sides: tuple[int, ...]) -> str:
+    """The sizes of a window for people: `3`, or `3x5` where the axes differ."""
+    return str(sides[0]) if len(set(sides)) == 1 else "x".join(map(str, sides))
+
+
 class Layer:
     """Base of all layer types.
 
     The numbers of bottoms and tops that a type takes are class attributes; `None` sets no bound. Instances have
     `param` (the LayerParameter), `phase`, `blobs` (the parameters), `dtype` of the net, and `rng`, a random stream of their
     own.
+
+    What documentation, NetSpec, tables, pictures, `check` and `coord_map` need to know of a type, they ask its class: the
+    attributes from `family` on, and the methods under "what a type says of itself".
     """
 
     exact_bottoms: int | None = None
@@ -46,6 +83,13 @@ class Layer:
     equal_bottoms_tops = False
     auto_tops = False  # the net adds nameless tops up to the number that the type needs
     is_loss = False  # the first top has a loss weight of 1 unless the prototxt says otherwise
+    family = ""  # the row of README's table; `register` takes the folder in layer_types/ where the class names none
+    param_field = ""  # where LayerParameter has the type's own message; `register` looks for `<Type>Parameter`
+    is_input = False  # the caller fills the tops: they are the inputs of the net
+    is_result = False  # the tops are there to be looked at: no other layer need read them
+    weights_and_bias = False  # `blobs` are weights and perhaps a bias
+    keeps_coordinates = False  # each point of a top lies over the same point of the bottoms
+    mapped_bottoms: int | None = None  # the `coordinate_map` is for so many bottoms, from the first on; None: for all
     type = ""  # each instance has its own of these two; pycaffe shows them on the class as well
     blobs = BlobVec()
 
@@ -80,6 +124,45 @@ class Layer:
 
     def close(self) -> None:
         """Ends threads and closes files. A closed layer is not used again."""
+
+    # ---- what a type says of itself -----------------------------------------------------------------------------------
+
+    @classmethod
+    def own_value(cls, param: LayerParameter, field: str) -> int:
+        """A number in the type's own message, such as `num_output` or `batch_size`; 0 where there is no such field."""
+        return getattr(getattr(param, cls.param_field), field, 0) if cls.param_field else 0
+
+    @classmethod
+    def variant(cls, param: LayerParameter) -> str:
+        """Which of its methods the layer uses (`MAX` of Pooling), for its label in a picture."""
+        return ""
+
+    @classmethod
+    def window_of(cls, param: LayerParameter) -> WindowSizes | None:
+        """The window that the layer moves over an image."""
+        return None
+
+    @classmethod
+    def coordinate_map(cls, param: LayerParameter) -> CoordinateMap | None:
+        """Where a point of a bottom lies in the tops. None: nowhere in particular, as in InnerProduct."""
+        if cls.keeps_coordinates:
+            return None, 1, 0
+        window = cls.window_of(param)
+        return window.coordinate_map() if window else None
+
+    @classmethod
+    def imported_class(cls, param: LayerParameter) -> str:
+        """`module.Class` of foreign code that the layer imports and runs, as Python layers do."""
+        return ""
+
+    @classmethod
+    def files_for_setup(cls, param: LayerParameter) -> Iterable[tuple[str, str]]:
+        """Files that `setup` needs for more than their shapes: the field that names the file, and the path in it."""
+        return ()
+
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        """How often a forward pass multiplies an input by a weight and adds the product to a sum."""
+        return 0
 
     # ---- what an exact resume needs ---------------------------------------------------------------------------------
 
@@ -117,10 +200,14 @@ class Layer:
     def new_blob(self, shape: Sequence[int] = ()) -> Blob:
         return Blob(shape, dtype=self.dtype)
 
+    def fill(self, blob: Blob, param: FillerParameter) -> None:
+        """Gives a blob its first values, as `param` says. `check` replaces it: it needs no values."""
+        filler.fill(param, blob, self.rng)
+
     def add_param(self, shape: Sequence[int], param: FillerParameter) -> Blob:
         """Appends a parameter of that shape, filled as `param` says. Its gradient is wanted unless the net says no."""
         blob = self.new_blob(shape)
-        filler.fill(param, blob, self.rng)
+        self.fill(blob, param)
         self.blobs.append(blob)
         self.param_propagate_down.append(True)
         return blob
@@ -145,6 +232,8 @@ def _blobs(count: int, kind: str) -> str:
 
 # ---- registry -----------------------------------------------------------------------------------------------------
 
+OTHER_FAMILY = "your own"  # of layer types that lie in no folder of layer_types/
+
 _REGISTRY: dict[str, type[Layer]] = {}
 L = TypeVar("L", bound=type[Layer])
 
@@ -155,10 +244,25 @@ def register(name: str) -> Callable[[L], L]:
     def add(layer: L) -> L:
         if name in _REGISTRY:
             raise ValueError(f"layer type {name} is registered twice")
+        if "family" not in vars(layer):
+            layer.family = _family(layer.__module__)
+        if "param_field" not in vars(layer):
+            layer.param_field = own_field(name) or layer.param_field  # else its base's
         _REGISTRY[name] = layer
         return layer
 
     return add
+
+
+def _family(module: str) -> str:
+    """The folder in layer_types/ that a module lies in."""
+    _, _, inside = module.partition(f"{__package__}.layer_types.")
+    return inside.split(".")[0] if "." in inside else OTHER_FAMILY
+
+
+def class_of(name: str) -> type[Layer]:
+    """The class of a layer type; of an unknown one `Layer`, which knows nothing of it."""
+    return _REGISTRY.get(name, Layer)
 
 
 def registered_types() -> dict[str, type[Layer]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from google.protobuf.message import Message
@@ -26,6 +26,10 @@ from google.protobuf.message import Message
 from .errors import NetError, did_you_mean
 from .proto import caffe_pb2
 from .proto.caffe_pb2 import LayerParameter, NetParameter
+from .proto.fields import field_of_message, own_field
+
+if TYPE_CHECKING:
+    from .layer import Layer
 
 
 class SpecError(NetError, AttributeError, KeyError):
@@ -37,16 +41,7 @@ def param_name_dict() -> dict[str, str]:
 
     Where a layer type has parameters of its own, the message is called after it.
     """
-    names = [field.name for field in LayerParameter.DESCRIPTOR.fields if field.name.endswith("_param")]
-    messages = [type(getattr(LayerParameter(), name)).__name__ for name in names]
-    return {
-        message.removesuffix("Parameter"): name.removesuffix("_param") for message, name in zip(messages, names, strict=True)
-    }
-
-
-_param_names = param_name_dict()
-# Types that read another type's message. pycaffe takes their parameters only as `convolution_param=dict(...)`.
-_BORROWED = {"Deconvolution": "convolution", "Im2col": "convolution", "LSTM": "recurrent", "RNN": "recurrent"}
+    return {message.removesuffix("Parameter"): field.removesuffix("_param") for message, field in field_of_message().items()}
 
 
 def to_proto(*tops: Top) -> NetParameter:
@@ -164,14 +159,23 @@ class Function:
             layer.bottom.append(layers[top.fn].top[top.n])
         layer.top.extend(layer.bottom if self.in_place else [self._get_top_name(top, names, autonames) for top in self.tops])
         layer.name = self._get_name(names, autonames)
+        self._assign_params(layer)
+        layers[self] = layer
+
+    def layer_parameter(self) -> LayerParameter:
+        """The layer without its bottoms and tops."""
+        layer = LayerParameter(type=self.type_name, name=self.type_name)
+        self._assign_params(layer)
+        return layer
+
+    def _assign_params(self, layer: LayerParameter) -> None:
         for name, value in self.params.items():
             assign_proto(self._home(layer, name), name, value)
-        layers[self] = layer
 
     def _home(self, layer: LayerParameter, name: str) -> Message:
         """The message that the parameter `name` belongs to: the layer's own, or the layer."""
-        own = _param_names.get(self.type_name) or _BORROWED.get(self.type_name)
-        message = getattr(layer, f"{own}_param") if own else layer
+        own = _own_field(self.type_name)
+        message = getattr(layer, own) if own else layer
         if name in _fields(message) and not name.endswith("param"):
             return message
         if name in _fields(layer):
@@ -183,10 +187,23 @@ class Function:
         raise SpecError(f'layer "{layer.name}" ({self.type_name}) has no parameter "{name}"{hint}')
 
 
-def _layer_types() -> list[str]:
-    from .pycaffe import layer_type_list  # late: to write a prototxt needs no kernels
+def _own_field(type_name: str) -> str:
+    """The field with the message of a layer type, which may be another type's; empty where it has none.
 
-    return layer_type_list()
+    pycaffe takes the parameters of a type with a borrowed message only as `convolution_param=dict(...)`.
+    """
+    if field := own_field(type_name):
+        return field
+    kind = _layer_types().get(type_name)
+    return kind.param_field if kind else ""
+
+
+def _layer_types() -> dict[str, type[Layer]]:
+    """All layer types. They are imported as late as this, because most nets can be written without their kernels."""
+    from . import layer_types  # noqa: F401  registers them
+    from .layer import registered_types
+
+    return registered_types()
 
 
 class NetSpec:
@@ -246,7 +263,7 @@ class Layers:
         return layer_fn
 
     def __dir__(self) -> list[str]:
-        return _layer_types()
+        return list(_layer_types())
 
 
 class Parameters:

@@ -240,7 +240,7 @@ def test_missing_data_are_a_warning_and_shapes_come_from_the_prototxt():
     image = 'layer { name: "d" type: "ImageData" top: "x" top: "l" image_data_param { source: "none.txt" batch_size: 4 '
     assert shapes(image + "new_height: 5 new_width: 6 } }\n")["x"] == (4, 3, 5, 6)
     assert shapes(image + "is_color: false } transform_param { crop_size: 7 } }\n")["x"] == (4, 1, 7, 7)
-    assert any("mean.binaryproto" in one for one in found(data('transform_param { mean_file: "mean.binaryproto" }'))[1])
+    assert any("mean.binaryproto" in text for text in found(data('transform_param { mean_file: "mean.binaryproto" }'))[1])
 
 
 def test_shapes_come_from_data_that_are_there():
@@ -311,6 +311,7 @@ def test_reads_the_nets_of_a_solver():
         ('train_net: "net.prototxt"\n', "1: expected one of net, net_param"),
         ('type: "SGD"\nsolver_type: ADAM\n', '6: a solver has either "type" or'),
         ('type: "AdaGrad"\nmomentum: 0.5\n', "7: AdaGrad takes no momentum"),
+        ('type: "Adam"\nmomentum: 0.5\nmomentum2: 1.5\n', "8: momentum and momentum2 are at least 0"),
         ("net_param { }\ntest_state { }\n", "1: expected one of net, net_param"),
         ("test_state { }\n", "6: test_state is given once"),
     ],

@@ -111,5 +111,20 @@ def test_tops_that_are_not_joined():
             cm.coord_map_from_to(top, n.data)
     with pytest.raises(cm.UndefinedMapException, match="InnerProduct"):
         cm.coord_map(n.ip.fn)
-    with pytest.raises(AssertionError, match="received kernel_h"):
-        cm.conv_params(L.Convolution(n.data, kernel_h=3, kernel_w=3).fn)
+    with pytest.raises(cm.UndefinedMapException, match="without kernel_size"):
+        cm.conv_params(n.all.fn)
+
+
+def test_a_kernel_of_height_and_width():
+    """pycaffe refuses these fields here."""
+    fn = L.Convolution(L.Input(), kernel_h=3, kernel_w=5, stride_h=1, stride_w=2, num_output=1).fn
+    same(cm.coord_map(fn), (1, [1, 0.5], [-1, -1]))
+    assert cm.conv_params(fn)[2].tolist() == [3, 5]
+
+
+def test_a_script_may_let_a_type_pass_coordinates_through(monkeypatch):
+    fn = L.Foreign(L.Input(), strength=3).fn
+    with pytest.raises(cm.UndefinedMapException, match="Foreign"):
+        cm.coord_map(fn)
+    monkeypatch.setattr(cm, "PASS_THROUGH_LAYERS", [*cm.PASS_THROUGH_LAYERS, "Foreign"])
+    same(cm.coord_map(fn), (None, 1, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycaffe_lite import errors
-from pycaffe_lite.errors import CaffeError, DataError, NetError, did_you_mean, located
+from pycaffe_lite.errors import CaffeError, DataError, NetError, Place, SolverError, did_you_mean, located
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CaffeError)]
 
@@ -40,6 +41,26 @@ def test_an_error_reads_with_and_without_its_place():
     error = NetError("no such thing", "here")
     assert (str(error), error.message, error.where) == ("here: no such thing", "no such thing", "here")
     assert str(copy.copy(error)) == "here: no such thing"
+
+
+def test_a_place_is_a_text_with_parts():
+    place = Place("net.prototxt", 41, 'layer "ip2" (InnerProduct)')
+    assert place == 'net.prototxt:41: layer "ip2" (InnerProduct)'
+    assert (place.file, place.line, place.layer) == ("net.prototxt", 41, 'layer "ip2" (InnerProduct)')
+    assert [Place("f"), Place("f", 3), Place("", 3), Place(layer="l"), Place("f", 0, "l"), Place()] == [
+        "f", "f:3", "line 3", "l", "f: l", "",
+    ]  # fmt: skip
+    for again in (copy.deepcopy(place), pickle.loads(pickle.dumps(place)), Place.of(place)):
+        assert (again, again.line) == (place, 41)
+    assert (Place.of("here").file, Place.of("here").line) == ("here", 0)
+
+
+def test_an_error_knows_the_parts_of_its_place_and_its_field():
+    with pytest.raises(SolverError) as caught, located(Place("solver.prototxt", 3)):
+        raise SolverError("base_lr is too small", field="base_lr")
+    assert (str(caught.value), caught.value.field) == ("solver.prototxt:3: base_lr is too small", "base_lr")
+    assert Place.of(caught.value.where).line == 3
+    assert NetError("old", "net.prototxt").where.file == "net.prototxt"
 
 
 # ---- did_you_mean -------------------------------------------------------------------------------------------------

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from pycaffe_lite.cli import _download, call, convert_cifar_data, get_cifar10, synthetic_cifar10
+from pycaffe_lite.data import cifar10
 from pycaffe_lite.data.database import open_database
 from pycaffe_lite.data.datum import decode_datums
+from pycaffe_lite.data.synthetic_cifar10 import draw
 from pycaffe_lite.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,8 +65,8 @@ def fetched(folder: Path, wanted: dict[str, bytes]) -> bool:
 
 # ------------------------------------------------------------------------------------------------------ from this disk
 def test_what_is_wanted_is_what_the_converter_reads():
-    assert NAMES == convert_cifar_data.TRAIN + convert_cifar_data.TEST
-    assert {size for size, _ in get_cifar10.FILES.values()} == {10_000 * convert_cifar_data.RECORD_BYTES}
+    assert NAMES == cifar10.TRAIN_FILES + cifar10.TEST_FILES
+    assert {size for size, _ in get_cifar10.FILES.values()} == {10_000 * cifar10.RECORD_BYTES}
     assert [len(digest) for digest in (*(md5 for _, md5 in get_cifar10.FILES.values()), get_cifar10.ARCHIVE_IS[1])] == [
         *[32] * 6,
         64,
@@ -206,7 +208,7 @@ def test_images_are_the_same_for_the_same_seed(tmp_path):
     assert contents[0] == contents[1]
     assert contents[0][0] != contents[2][0]
     assert len({data[1:3073] for data in contents[0]}) == len(NAMES)
-    assert [len(data) // convert_cifar_data.RECORD_BYTES for data in contents[0]] == [11, 11, 10, 10, 10, 30]
+    assert [len(data) // cifar10.RECORD_BYTES for data in contents[0]] == [11, 11, 10, 10, 10, 30]
 
 
 def test_images_go_into_databases(tmp_path):
@@ -216,13 +218,13 @@ def test_images_go_into_databases(tmp_path):
         cursor = database.cursor()
         keys, values = zip(*(cursor.next() for _ in range(database.count())), strict=True)
     images, labels = decode_datums(values, keys)
-    drawn = synthetic_cifar10.draw(10, [1, 5])
+    drawn = draw(10, [1, 5])
     np.testing.assert_array_equal(images, drawn[0])
     np.testing.assert_array_equal(labels, drawn[1])
 
 
 def test_images_can_be_told_apart_by_form_alone():
-    images, labels = synthetic_cifar10.draw(2000, 3)
+    images, labels = draw(2000, 3)
     assert np.bincount(labels, minlength=10).min() > 150
     assert 110 < images.mean() < 145
     flat = images.reshape(len(images), -1).astype(np.float32)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import pycaffe_lite as caffe
 from pycaffe_lite.cli import call, classify, detect, extract_seconds, parse_log, summarize
+from pycaffe_lite.net import listing
 
 LOG = """\
 I1231 23:59:50.000000  4711 net.cpp:255] Iteration is a word here
@@ -137,7 +138,7 @@ def test_summarize_prints_the_table_of_caffe(capsys):
 def test_summarize_shows_unread_tops_and_unknown_bottoms(capsys):
     net = caffe.proto.caffe_pb2.NetParameter()
     caffe.proto.prototxt.parse(NET, net)
-    first, _, _, last = summarize.table(net)
+    first, _, _, last = listing.table(net)
     assert "\033[1;4mlost" in first[5]
     assert "\033[1;4mdata" not in first[5]
     assert "\033[41mlabel\033[0m" in last[3]

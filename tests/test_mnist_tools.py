@@ -22,6 +22,7 @@ from pycaffe_lite.cli import _download, call, convert_mnist_data, convert_mnist_
 from pycaffe_lite.data import mnist
 from pycaffe_lite.data.database import default_backend, open_database
 from pycaffe_lite.data.datum import decode_datums
+from pycaffe_lite.data.synthetic_digits import draw
 from pycaffe_lite.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -278,7 +279,7 @@ def test_digits_are_the_same_for_the_same_seed(tmp_path):
 
 
 def test_digits_can_be_told_apart_but_not_too_easily():
-    images, labels = synthetic_digits.draw(4000, 3)
+    images, labels = draw(4000, 3)
     assert np.bincount(labels, minlength=10).min() > 300
     assert 20 < images.mean() < 45  # MNIST: 33
     assert len(np.unique(images)) > 200  # soft strokes

@@ -8,6 +8,8 @@ import importlib
 import inspect
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,17 @@ def test_values_of_all_kinds():
     assert (conv.kernel_size, conv.stride, conv.pad, conv.group) == ([3, 4], [1, 2], [1], 1)
     assert (conv.engine, conv.bias_filler.value) == (caffe_pb2.ConvolutionParameter.CAFFE, 2)
     assert [param.name for param in layer.param] == ["w", "b"]
+
+
+def test_a_prototxt_is_written_without_kernels():
+    code = """if True:
+        import sys
+        from pycaffe_lite import layers as L
+        data = L.Data(source="db", batch_size=2)
+        print(L.ReLU(L.Convolution(data, num_output=3, kernel_size=5), in_place=True).to_proto())
+        assert "numba" not in sys.modules"""
+    written = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 'type: "ReLU"' in written
 
 
 def test_types_that_borrow_a_message():

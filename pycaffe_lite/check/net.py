@@ -7,8 +7,8 @@ data or code could tell, shapes are unknown: layers are then checked for names a
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,18 +17,20 @@ from .. import filler
 from .. import layer as layer_registry
 from ..blob import Blob
 from ..errors import CaffeError, NetError, located
-from ..layer import Layer, registered_types
+from ..layer import Layer, class_of
+from ..layer_types.data._batches import Batches
 from ..net.build import AUTOMATIC, Builder, Node, set_up
 from ..net.filter import filter_net
-from ..net.splits import insert_splits
+from ..net.splits import insert_splits, is_inserted
 from ..proto import Source
 from ..proto.caffe_pb2 import FillerParameter, LayerParameter, NetParameter, Phase
 from . import data_layers
-from .text import MAX_ERRORS, Findings
+from .findings import Findings
+from .text import MAX_ERRORS
 
 MAX_FILLED = 1 << 20  # elements that a filler really fills
 _SMALL = (4096, 2, 16, 16)  # what is filled in place of a larger parameter
-_NO_SUCH = "?"  # begins the names of what stands for unknown bottoms
+_NO_SUCH = "?"  # begins the names of layers and blobs that stand for unknown bottoms
 
 
 class Row(NamedTuple):
@@ -58,7 +60,7 @@ def check_net(net: NetParameter, source: Source, findings: Findings) -> Checked:
 
 
 def lacks_sources(net: NetParameter, phase: Phase) -> bool:
-    """Whether a bottom is produced in the file, but never in this phase: such a net is for the other one."""
+    """Whether a bottom of this phase is produced in the other phase only: such a net is made for the other phase."""
     state = NetParameter()
     state.CopyFrom(net)
     state.state.phase = phase
@@ -77,13 +79,13 @@ def _without_double_rules(net: NetParameter, source: Source, findings: Findings)
     single.CopyFrom(net)
     for layer in single.layer:
         if layer.include and layer.exclude:
-            findings.error(f"{source.where(layer)}: include and exclude rules on one layer; use one kind")
+            findings.error(NetError("include and exclude rules on one layer; use one kind", source.where(layer)))
             layer.ClearField("exclude")
     return single
 
 
 def _with_splits(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
-    """The net with splits. A bottom that nobody produces is renamed, and a layer put in front that produces it."""
+    """The net with splits. A bottom that no layer produces is renamed, and a layer is put in front that produces it."""
     for count in range(MAX_ERRORS):
         try:
             return insert_splits(net, source)
@@ -132,38 +134,33 @@ class _Linter(Builder):
             self.findings.error(error)
             self._give_up(param)
         except (MemoryError, ArithmeticError, ValueError, LookupError) as error:
-            self.findings.error(f"{where}: cannot be set up ({type(error).__name__}: {error})")
+            self.findings.error(NetError(f"cannot be set up ({type(error).__name__}: {error})", where))
             self._give_up(param)
 
     def _add(self, param: LayerParameter, where: str) -> None:
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             counts = f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
             raise NetError(f"propagate_down is given once for each bottom or not at all: {counts}")
-        if param.type == "Python":
-            name = f"{param.python_param.module}.{param.python_param.layer}"
-            self.findings.warning(f"{where}: {name} is not imported, what it computes is not checked")
+        if unknown := _not_looked_at(param):
+            self.findings.warning(unknown, where)
             self._give_up(param)
             return
-        if missing := data_layers.missing_matrix(param):
-            self.findings.warning(f"{where}: {missing}")
-            self._give_up(param)
-            return
-        layer = layer_registry.create(_without_huge_data(param))
+        layer = layer_registry.create(param)
         node = Node(layer, param.name, where)
         self._connect_bottoms(node)
         self._connect_tops(node)
         layer.check_counts(len(node.bottom), len(node.top))
         if self.unknown.intersection(node.bottom_names) or param.name.startswith(_NO_SUCH):
             self.unknown.update(node.top_names)
-        elif param.type in data_layers.PARAMS:
-            self._shape_data(node, where)
+        elif isinstance(layer, Batches):
+            self._shape_data(node, layer, where)
         else:
             self._set_up(node)
 
-    def _shape_data(self, node: Node, where: str) -> None:
+    def _shape_data(self, node: Node, layer: Batches, where: str) -> None:
         given = LayerParameter()
-        given.CopyFrom(node.layer.param)
-        shapes = data_layers.shapes(node.layer, node.bottom, node.top, self.findings, where)
+        given.CopyFrom(layer.param)
+        shapes = data_layers.shapes(layer, node.bottom, node.top, self.findings, where)
         self.sources.append(given)
         for name, blob, shape in zip(node.top_names, node.top, shapes, strict=True):
             if shape is None:
@@ -173,7 +170,7 @@ class _Linter(Builder):
 
     def _set_up(self, node: Node) -> None:
         layer, param = node.layer, node.layer.param
-        setattr(layer, "add_param", functools.partial(_add_param, layer))  # noqa: B010  mypy knows it as a method
+        setattr(layer, "fill", functools.partial(_fill, layer))  # noqa: B010  mypy knows it as a method
         if len(param.loss_weight) == len(node.top):
             param.loss_weight[:] = [0] * len(node.top)  # others are written into a gradient as large as the top
         set_up(node)
@@ -191,54 +188,47 @@ class _Linter(Builder):
 
     def rows(self) -> Iterator[Row]:
         for param in self.walked:
-            if param.type == "Split" or param.name.startswith(_NO_SUCH):
+            if is_inserted(param) or param.name.startswith(_NO_SUCH):
                 continue
             for top in param.top:
                 yield Row(param.name, param.type, top, None if top in self.unknown else self.graph.blobs[top].shape)
 
     def warn_of_unread_blobs(self) -> None:
-        """Tops that nobody reads, where that is hardly meant. In a net without a loss the last ones are its results."""
+        """Warns of tops that no layer reads, unless they are results. In a net without a loss the last ones are."""
         producer = {top: param for param in self.walked for top in param.top}
         trains = any(_is_loss(param) for param in self.walked)
         for name in sorted(self.available - {AUTOMATIC}):
             param = producer[name]
             if _is_result(param) or name.startswith(_NO_SUCH):
                 continue
-            kind = registered_types().get(param.type)
-            is_source = kind is not None and not param.bottom and kind.exact_bottoms == 0
+            is_source = not param.bottom and class_of(param.type).exact_bottoms == 0
             if trains or is_source:
                 hint = 'a layer of type "Silence" would say that this is meant'
-                self.findings.warning(f'{self.source.where(param)}: nobody reads its top "{name}"; {hint}')
+                self.findings.warning(f'nobody reads its top "{name}"; {hint}', self.source.where(param))
+
+
+def _not_looked_at(param: LayerParameter) -> str:
+    """Why a layer is not set up, if it needs code that is not to be run, or a file that is not there."""
+    kind = class_of(param.type)
+    if name := kind.imported_class(param):
+        return f"{name} is not imported, what it computes is not checked"
+    missing = ((field, path) for field, path in kind.files_for_setup(param) if not os.path.exists(path))
+    return next((data_layers.missing_file(field, path) for field, path in missing), "")
 
 
 def _is_loss(param: LayerParameter) -> bool:
-    kind = registered_types().get(param.type)
-    return any(param.loss_weight) if param.loss_weight else kind is not None and kind.is_loss
+    return any(param.loss_weight) if param.loss_weight else class_of(param.type).is_loss
 
 
 def _is_result(param: LayerParameter) -> bool:
-    """Whether the tops of a layer are to be looked at: losses, of weight 0 too, scores, what one phase or stage has."""
+    """Whether no layer need read the tops of this one: losses, even of weight 0, scores, what one phase or stage has."""
     chosen = bool(param.loss_weight or param.include)
-    return _is_loss(param) or chosen or param.type in ("Accuracy", "ArgMax", "Python", "Split")
+    return _is_loss(param) or chosen or class_of(param.type).is_result or is_inserted(param)
 
 
-def _without_huge_data(param: LayerParameter) -> LayerParameter:
-    """DummyData fills its tops when it is set up; where that is much, an Input has the same shapes."""
-    dummy = param.dummy_data_param
-    if param.type != "DummyData" or sum(math.prod(shape.dim) for shape in dummy.shape) <= MAX_FILLED:
-        return param
-    same = LayerParameter(name=param.name, type="Input", top=param.top, phase=param.phase)
-    same.input_param.shape.extend(dummy.shape)
-    return same
-
-
-def _add_param(layer: Layer, shape: Sequence[int], param: FillerParameter) -> Blob:
-    """`Layer.add_param`, but of a large parameter only a small one like it is filled, to hear what the filler says."""
-    blob = layer.new_blob(shape)
-    small = shape
+def _fill(layer: Layer, blob: Blob, param: FillerParameter) -> None:
+    """Stands in for `Layer.fill`: fills another blob, a small one like it, for the errors that a filler raises."""
+    shape = blob.shape
     if blob.count > MAX_FILLED:
-        small = [min(dim, limit) for dim, limit in zip(blob.shape, (*_SMALL, *[1] * len(blob.shape)))]
-    filler.fill(param, layer.new_blob(small), layer.rng)
-    layer.blobs.append(blob)
-    layer.param_propagate_down.append(True)
-    return blob
+        shape = tuple(min(dim, limit) for dim, limit in zip(blob.shape, (*_SMALL, *[1] * len(blob.shape))))
+    filler.fill(param, layer.new_blob(shape), layer.rng)

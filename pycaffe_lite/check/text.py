@@ -1,51 +1,21 @@
-"""Every syntax error of a prototxt, not only the first, and whether it is a net or a solver."""
+"""Every syntax error of a prototxt, not only the first; where its fields stand; whether it is a net or a solver."""
 
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from ..errors import CaffeError, PrototxtError, one_line
+from ..errors import Place, PrototxtError
 from ..proto import Source
 from ..proto.caffe_pb2 import NetParameter, SolverParameter
 from ..proto.prototxt import parse, read, read_bytes, token_from
+from .findings import Findings
 
 MAX_ERRORS = 100  # of one file
 MAX_READ_AGAIN = 10_000_000  # characters in all, to find the errors behind the first
 KIND_SHOWS_IN = 1 << 20  # characters from the start: whether a file is a net or a solver
 
-_LINE = re.compile(r"(.+?):(\d+)(?:: |$)", re.DOTALL)
-_PLACE = re.compile(r"(.+?)(?::(\d+))?: ", re.DOTALL)
-
 M = TypeVar("M", NetParameter, SolverParameter)
-
-
-@dataclass
-class Findings:
-    """What is wrong, each once, in the order of discovery."""
-
-    errors: dict[str, None] = field(default_factory=dict)
-    warnings: dict[str, None] = field(default_factory=dict)
-
-    def error(self, error: CaffeError | str) -> None:
-        self.errors.setdefault(one_line(str(error)))
-
-    def warning(self, message: CaffeError | str) -> None:
-        self.warnings.setdefault(one_line(str(message)))
-
-    def lines(self) -> list[str]:
-        """`error: ...` and `warning: ...`, by file and line."""
-        found = [("error", text) for text in self.errors] + [("warning", text) for text in self.warnings]
-        files: dict[str, int] = {}
-        keys = []
-        for _, text in found:
-            match = _PLACE.match(text)
-            file, line = (match[1], int(match[2] or 0)) if match else ("", 0)
-            keys.append((files.setdefault(file, len(files)), line))
-        order = sorted(range(len(found)), key=lambda i: keys[i])
-        return [f"{found[i][0]}: {found[i][1]}" for i in order]
 
 
 class Field(NamedTuple):
@@ -64,7 +34,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def top_level(text: str) -> tuple[list[Field], bool]:
-    """The fields of the outermost message, and whether braces match: where they do not, nobody can tell what it is."""
+    """The fields of the outermost message, and whether braces match. If not, fields cannot be told apart."""
     fields: list[Field] = []
     depth = before = end = 0
     line, name, kind = 1, "", ""
@@ -91,14 +61,14 @@ def top_level(text: str) -> tuple[list[Field], bool]:
 
 def is_solver(text: str) -> bool:
     """Whether more of the outermost names are those of a solver than those of a net."""
-    names = [one.name for one in top_level(text[:KIND_SHOWS_IN])[0]]
+    names = [item.name for item in top_level(text[:KIND_SHOWS_IN])[0]]
     net, solver = (sum(name in kind.DESCRIPTOR.fields_by_name for name in names) for kind in (NetParameter, SolverParameter))
     return solver > net
 
 
 def line_of(text: str, name: str) -> int:
     """The line of a field of the outermost message, 0 if it is not there."""
-    return next((one.first for one in top_level(text)[0] if one.name == name), 0)
+    return next((item.first for item in top_level(text)[0] if item.name == name), 0)
 
 
 def parse_file(path: str, message: M, findings: Findings) -> Source | None:
@@ -110,10 +80,9 @@ def parse_file(path: str, message: M, findings: Findings) -> Source | None:
         return read(path, message)
     except PrototxtError as error:
         findings.error(error)
-        place = _LINE.match(error.where)
-        if not os.path.isfile(path) or place is None:
+        if not os.path.isfile(path):
             return None
-        text = _without(read_text(path), int(place[2]))
+        text = _without(read_text(path), error)
     for _ in range(min(MAX_ERRORS, MAX_READ_AGAIN // (len(text or "") + 1))):
         if text is None:
             break
@@ -122,18 +91,18 @@ def parse_file(path: str, message: M, findings: Findings) -> Source | None:
             break
         except PrototxtError as error:
             findings.error(error)
-            place = _LINE.match(error.where)
-            text = _without(text, int(place[2])) if place else None
+            text = _without(text, error)
     return None
 
 
-def _without(text: str, line: int) -> str | None:
-    """The text with the outermost field that `line` belongs to left blank, or None where that changes nothing."""
+def _without(text: str, error: PrototxtError) -> str | None:
+    """The text with the outermost field that an error is in left blank, or None where that changes nothing."""
+    line = Place.of(error.where).line
     fields, balanced = top_level(text)
-    if not balanced:
+    if not balanced or not line:
         return None
-    first, last = next(((one.first, one.last) for one in fields if one.first <= line <= one.last), (line, line))
+    first, last = next(((item.first, item.last) for item in fields if item.first <= line <= item.last), (line, line))
     lines = text.split("\n")
-    if not any(one.strip() for one in lines[first - 1 : last]):
+    if not any(map(str.strip, lines[first - 1 : last])):
         return None
-    return "\n".join("" if first <= number <= last else one for number, one in enumerate(lines, 1))
+    return "\n".join("" if first <= number <= last else kept for number, kept in enumerate(lines, 1))

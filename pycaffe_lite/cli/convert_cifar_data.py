@@ -17,16 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import glog
+from ..data.cifar10 import RECORD_BYTES, SHAPE, TEST_FILES, TRAIN_FILES
 from ..data.database import BACKENDS
 from ..data.database_writer import Writer
 from ..data.datum import encode_datum
 from ..errors import DataError, did_you_mean
 from ._databases import new_databases
-
-SHAPE = (3, 32, 32)
-RECORD_BYTES = 1 + 3 * 32 * 32  # a label, and the planes red, green, blue
-TRAIN = [f"data_batch_{i}.bin" for i in range(1, 6)]
-TEST = ["test_batch.bin"]
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("output_folder", help="folder to make the databases in")
     parser.add_argument("db_type", choices=BACKENDS, help="kind of database")
     args = parser.parse_args(argv)
-    train, test = ([os.path.join(args.input_folder, name) for name in names] for names in (TRAIN, TEST))
+    train, test = ([os.path.join(args.input_folder, name) for name in names] for names in (TRAIN_FILES, TEST_FILES))
     counts = {path: _count(path) for path in train + test}
     outputs = [os.path.join(args.output_folder, f"cifar10_{name}_{args.db_type}") for name in ("train", "test")]
     with new_databases(outputs, args.db_type) as writers:

@@ -92,15 +92,15 @@ def write_csv(path: str, detections: list[dict[str, Any]]) -> None:
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["filename", *COORDINATES, *(f"class{i}" for i in classes)])
-        for one in detections:
-            writer.writerow([one["filename"], *map(int, one["window"]), *np.ravel(one["prediction"]).tolist()])
+        for found in detections:
+            writer.writerow([found["filename"], *map(int, found["window"]), *np.ravel(found["prediction"]).tolist()])
 
 
 def write_hdf5(path: str, detections: list[dict[str, Any]]) -> None:
     """The table that Caffe's tool writes: indexed by filename, with the scores as arrays in `prediction`."""
     pandas = importlib.import_module("pandas")
     rows = [
-        {"filename": str(one["filename"]), "prediction": one["prediction"], **dict(zip(COORDINATES, one["window"]))}
-        for one in detections
+        {"filename": str(found["filename"]), "prediction": found["prediction"], **dict(zip(COORDINATES, found["window"]))}
+        for found in detections
     ]
     pandas.DataFrame(rows).set_index("filename").to_hdf(path, key="df", mode="w")

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data import cifar10
 from ..errors import DataError
 from . import synthetic_cifar10
 from ._download import CANNOT_FETCH, CannotFetch, answering, fetch, write
@@ -81,7 +82,7 @@ def get(folder: Path, source: str | None = None) -> None:
             raise DataError(f"{source}: has no right {', '.join(missing)} (nor {ARCHIVE})")
     if missing:
         _download(folder)
-    (folder / synthetic_cifar10.MARKER).unlink(missing_ok=True)
+    (folder / cifar10.SYNTHETIC).unlink(missing_ok=True)
     print(f"{folder}: CIFAR-10 is there, and right")
 
 

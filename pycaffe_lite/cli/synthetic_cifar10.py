@@ -1,49 +1,15 @@
 """Draws coloured shapes and textures in the files of CIFAR-10, for places that CIFAR-10 itself cannot be fetched to.
 
-Ten classes, five shapes and five textures, told apart by form alone: place, size, angle and both colours are drawn anew for
-every image, over a background that changes from corner to corner, with noise. The same seed gives the same files.
+The same seed gives the same files. What is drawn stands in `data/synthetic_cifar10.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from . import convert_cifar_data
-
-MARKER = "SYNTHETIC"  # a file of this name lies beside images that were drawn and are not CIFAR-10
-SIZE = 32  # pixels
-BATCH = 200  # images drawn at a time
-NOISE = 25.0  # standard deviation, of 255
-
-# A field is below zero inside the form and above it outside, in pixels; u and v are coordinates in pixels from its centre,
-# turned, and r is its radius or the period of its pattern.
-Field = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
-
-def _wave(x: np.ndarray, period: np.ndarray) -> np.ndarray:
-    """Stripes half a period wide: the distance from their edges, roughly."""
-    return np.sin(2 * np.pi * x / period) * period / 6
-
-
-FORMS: dict[str, Field] = {
-    "disc": lambda u, v, r: np.hypot(u, v) - r,
-    "ring": lambda u, v, r: np.abs(np.hypot(u, v) - 0.8 * r) - 0.25 * r,
-    "square": lambda u, v, r: np.maximum(np.abs(u), np.abs(v)) - 0.85 * r,
-    "triangle": lambda u, v, r: np.maximum(v - 0.5 * r, 0.87 * np.abs(u) - 0.5 * v - 0.5 * r),
-    "cross": lambda u, v, r: np.maximum(np.minimum(np.abs(u), np.abs(v)) - 0.28 * r, np.maximum(np.abs(u), np.abs(v)) - r),
-    "stripes": lambda u, v, r: _wave(u, r),
-    "checks": lambda u, v, r: np.sin(2 * np.pi * u / r) * np.sin(2 * np.pi * v / r) * r / 4,
-    "dots": lambda u, v, r: 0.28 * r - np.hypot(_wave(u, 2 * r), _wave(v, 2 * r)),
-    "waves": lambda u, v, r: _wave(u + 0.35 * r * np.sin(2 * np.pi * v / (1.5 * r)), r),
-    "circles": lambda u, v, r: _wave(np.hypot(u, v), r),
-}
-SHAPES = 5  # the first of these are shapes, the others textures
+from ..data import cifar10, synthetic_cifar10
 
 
 def main(argv: list[str]) -> int:
@@ -53,55 +19,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--train", "-train", type=int, default=50_000, help="training images (default: %(default)s)")
     parser.add_argument("--test", "-test", type=int, default=10_000, help="test images (default: %(default)s)")
     args = parser.parse_args(argv)
-    if args.seed < 0 or args.train < len(convert_cifar_data.TRAIN) or args.test < 1:
+    if args.seed < 0 or args.train < len(cifar10.TRAIN_FILES) or args.test < 1:
         parser.error("--seed must not be negative, --train must be 5 or more, and --test 1 or more")
     write(Path(args.to), args.seed, args.train, args.test)
     return 0
 
 
 def write(folder: Path, seed: int = 1, train: int = 50_000, test: int = 10_000) -> None:
-    """Writes the six files, named as those of CIFAR-10, and the marker `SYNTHETIC` that tells them apart."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = "\n".join(f"{label} {name}" for label, name in enumerate(FORMS))
-    (folder / MARKER).write_text(f"The images in this folder were drawn by synthetic_cifar10, seed {seed}.\n{names}\n")
-    files = [(name, train // 5 + (i < train % 5)) for i, name in enumerate(convert_cifar_data.TRAIN)]
-    files += [(name, test) for name in convert_cifar_data.TEST]
-    for part, (name, count) in enumerate(files):
-        images, labels = draw(count, [seed, part])
-        records = np.concatenate([labels[:, None], images.reshape(count, -1)], axis=1)
-        (folder / name).write_bytes(records.tobytes())
+    """Writes the files of CIFAR-10, and says that they are not."""
+    synthetic_cifar10.write(folder, seed, train, test)
     print(f"{folder}: {train} + {test} synthetic images (not CIFAR-10)", file=sys.stderr)
-
-
-def draw(count: int, seed: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Images, count x 3 x 32 x 32 of uint8 (red, green, blue), and their labels, count of uint8, in random order."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, len(FORMS), count).astype(np.uint8)
-    images = np.empty((count, 3, SIZE, SIZE), np.uint8)
-    with tqdm(total=count, desc="images", unit="img", disable=None) as bar:
-        for label, field in enumerate(FORMS.values()):
-            chosen = np.flatnonzero(labels == label)
-            for start in range(0, len(chosen), BATCH):
-                batch = chosen[start : start + BATCH]
-                images[batch] = _draw_batch(field, label < SHAPES, len(batch), rng)
-                bar.update(len(batch))
-    return images, labels
-
-
-def _draw_batch(field: Field, shape: bool, count: int, rng: np.random.Generator) -> np.ndarray:
-    """count images of one class, count x 3 x 32 x 32 of uint8."""
-
-    def each(low: float, high: float, *axes: int) -> np.ndarray:
-        return rng.uniform(low, high, (count, *axes, 1, 1)).astype(np.float32)
-
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) - (SIZE - 1) / 2
-    angle = each(-0.4, 0.4) if shape else each(-np.pi, np.pi)
-    x, y = x - each(-6, 6), y - each(-6, 6)
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    radius = each(7, 12)
-    inside = np.clip(0.5 - field(u, v, radius), 0, 1)[:, None]  # soft edges, a pixel wide
-    ground, paint = each(0, 255, 3), each(0, 255, 3)
-    paint = np.where(np.abs(paint - ground).max(axis=1, keepdims=True) < 80, 255 - ground, paint)  # to be seen at all
-    slope = (each(-3, 3, 3) * x[:, None] + each(-3, 3, 3) * y[:, None]).astype(np.float32)
-    noise = NOISE * rng.standard_normal((count, 3, SIZE, SIZE), np.float32)
-    return np.clip(ground + slope + inside * (paint - ground) + noise, 0, 255).astype(np.uint8)

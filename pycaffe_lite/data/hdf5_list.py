@@ -149,6 +149,22 @@ def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
     return arrays
 
 
+def shape_of(path: str, name: str) -> tuple[int, ...]:
+    """The shape of a data set, of which nothing else is read. Raises `DataError`."""
+    if not os.path.isfile(path):
+        raise DataMissing(f"there is no HDF5 file {_missing(path)}")
+    try:
+        with h5py.File(path, "r") as file:
+            data = file.get(name)
+            names = list(file)
+            shape = data.shape if isinstance(data, h5py.Dataset) else None
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: is damaged or no HDF5 file ({error})") from error
+    if not shape:
+        raise DataError(f'{path}: has no data set "{name}" of rows, the name of a top{did_you_mean(name, names)}')
+    return shape
+
+
 def _read(file: Any, name: str, dtype: np.dtype) -> np.ndarray:
     data = file.get(name)
     if not isinstance(data, h5py.Dataset):

@@ -38,6 +38,8 @@ from ..proto.caffe_pb2 import LayerParameter, PythonParameter
 class Python(Layer):
     """Passes everything on to `user`, an object of the user's class, which may use any names for attributes of its own."""
 
+    is_result = True  # whatever it computes may be meant to be looked at
+
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.user = _load_class(param.python_param)(param)
@@ -67,6 +69,10 @@ class Python(Layer):
 
     def close(self) -> None:
         self.user.close()
+
+    @classmethod
+    def imported_class(cls, param: LayerParameter) -> str:
+        return f"{param.python_param.module}.{param.python_param.layer}"
 
 
 def _load_class(param: PythonParameter) -> type[Layer]:

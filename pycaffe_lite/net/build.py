@@ -129,13 +129,17 @@ def placed(where: str) -> Iterator[None]:
 
 
 def _warn_of_python_layers(net: NetParameter, source: Source, allow: bool) -> None:
-    layers = [layer for layer in net.layer if layer.type == "Python"]
+    layers = [layer for layer in net.layer if _imported_module(layer)]
     if not layers:
         return
-    modules = ", ".join(dict.fromkeys(f'"{layer.python_param.module}"' for layer in layers))
+    modules = ", ".join(dict.fromkeys(f'"{_imported_module(layer)}"' for layer in layers))
     if not allow or os.environ.get("PYCAFFE_LITE_NO_PYTHON_LAYERS", "0") not in ("", "0"):
         raise NetError(f"Python layers are refused, this one would import {modules}", source.where(layers[0]))
     glog.warning(f"a net with Python layers: it imports {modules}, whose code runs as part of this program")
+
+
+def _imported_module(layer: LayerParameter) -> str:
+    return layer_registry.class_of(layer.type).imported_class(layer).rpartition(".")[0]
 
 
 class Builder:
@@ -207,7 +211,7 @@ class Builder:
             node.top.append(blob)
             if name != AUTOMATIC:
                 self.available.add(name)
-            if layer.type == "Input":
+            if layer.is_input:
                 self.graph.inputs.append(name)
 
     # ---- parameters -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections import Counter
 
 from ..errors import NetError, did_you_mean
 from ..proto import Source
-from ..proto.caffe_pb2 import NetParameter
+from ..proto.caffe_pb2 import LayerParameter, NetParameter
 
 Slot = tuple[int, int]  # (layer index, index among its bottoms or tops)
 
@@ -42,6 +42,11 @@ def insert_splits(net: NetParameter, source: Source) -> NetParameter:
                     layer.ClearField("loss_weight")
                     copies_taken[i, j] += 1
     return split
+
+
+def is_inserted(layer: LayerParameter) -> bool:
+    """Whether `insert_splits` made this layer, to judge by its name."""
+    return layer.type == "Split" and layer.name.endswith("_split")
 
 
 def _trace(net: NetParameter, source: Source) -> tuple[dict[Slot, Slot], Counter[Slot]]:

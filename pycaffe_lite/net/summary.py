@@ -12,6 +12,7 @@ from ..blob import Blob
 from ..proto.caffe_pb2 import NetParameter
 from . import Net
 from .build import Node
+from .splits import is_inserted
 
 HEADER = ("layer", "type", "output", "parameters", "multiply-adds", "memory")
 MEAN = "mean |w|"
@@ -21,7 +22,7 @@ MEAN = "mean |w|"
 class LayerSummary:
     """One layer. Shared parameters count where they are first used.
 
-    multiply_adds: of one forward pass over the batch, in the products of weights and inputs. memory: bytes of the tops'
+    multiply_adds: of one forward pass over the batch, as `Layer.multiply_adds` counts them. memory: bytes of the tops'
     values; their gradients take as much again, and a top in the memory of a bottom takes none. weights: the mean absolute
     value of the layer's own parameters, NaN where it has none.
     """
@@ -83,27 +84,23 @@ class Summary:
 def summarize(net: Net, with_weights: bool = False) -> Summary:
     """The table of a net as it is shaped now."""
     seen: set[int] = set()
-    layers = [_summary_of(net, node, seen) for node in net.nodes if not _is_put_in(node)]
+    layers = [_summary_of(net, node, seen) for node in net.nodes if not is_inserted(node.layer.param)]
     return Summary(
         name=net.name or "net",
         layers=layers,
         parameters=sum(layer.parameters for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         memory=sum(layer.memory for layer in layers),
-        parameter_memory=sum(one.blob.count * one.blob.dtype.itemsize for one in net.learnable),
+        parameter_memory=sum(param.blob.count * param.blob.dtype.itemsize for param in net.learnable),
         with_weights=with_weights,
     )
-
-
-def _is_put_in(node: Node) -> bool:
-    return node.layer.type == "Split" and node.name.endswith("_split")
 
 
 def without_splits(net: Net) -> NetParameter:
     """The layers of a net as they were written, to be drawn: without the Split layers that were put in, and weights."""
     drawn, split = NetParameter(name=net.name), {}
     for node in net.nodes:
-        if _is_put_in(node):
+        if is_inserted(node.layer.param):
             split.update(dict.fromkeys(node.top_names, node.bottom_names[0]))
             continue
         layer = drawn.layer.add()
@@ -125,7 +122,7 @@ def _summary_of(net: Net, node: Node, seen: set[int]) -> LayerSummary:
         tops=[(name, blob.shape) for name, blob in zip(node.top_names, node.top, strict=True)],
         parameters=sum(blob.count for blob in own),
         shares=list(dict.fromkeys(owners)),
-        multiply_adds=multiply_adds(node),
+        multiply_adds=node.layer.multiply_adds(node.bottom, node.top),
         memory=sum(blob.count * blob.dtype.itemsize for blob in fresh),
         weights=_mean_abs(own),
     )
@@ -134,41 +131,6 @@ def _summary_of(net: Net, node: Node, seen: set[int]) -> LayerSummary:
 def _mean_abs(blobs: list[Blob]) -> float:
     count = sum(blob.count for blob in blobs)
     return float(sum(np.abs(blob.data).sum(dtype=float) for blob in blobs)) / count if count else math.nan
-
-
-def multiply_adds(node: Node) -> int:
-    """The multiply-adds of one forward pass over the batch, of layers that multiply by weights; of others 0.
-
-    Convolution: each value of the top is a sum over one kernel of C / group x kernel weights. Deconvolution: the same the
-    other way round. InnerProduct, RNN, LSTM: the weights, once for each item (and step). Scale, BatchNorm, PReLU: one for
-    each value.
-    """
-    kind, blobs = node.layer.type, node.layer.blobs
-    if kind in ("Scale", "BatchNorm", "PReLU"):
-        return node.top[0].count
-    if not blobs or not blobs[0].count:
-        return 0
-    if kind == "Convolution":
-        return sum(top.count for top in node.top) * blobs[0].count_from(1)
-    if kind == "Deconvolution":
-        return sum(bottom.count for bottom in node.bottom) * blobs[0].count_from(1)
-    if kind == "InnerProduct":
-        return node.bottom[0].count * (node.top[0].count // _items(node))
-    if kind in ("RNN", "LSTM"):
-        return sum(_uses(node, i) * blob.count for i, blob in enumerate(blobs) if blob.num_axes == 2)
-    return 0
-
-
-def _items(node: Node) -> int:
-    """How many vectors an InnerProduct multiplies by its weights."""
-    axis = node.bottom[0].axis(node.layer.param.inner_product_param.axis)
-    return max(node.bottom[0].count_from(0, axis), 1)
-
-
-def _uses(node: Node, index: int) -> int:
-    """How often a recurrent layer multiplies by its weights number `index`: those of a static input once for each stream."""
-    steps, streams = node.bottom[0].shape[:2]
-    return streams if index == 2 and getattr(node.layer, "has_static", False) else steps * streams
 
 
 # ---- text ---------------------------------------------------------------------------------------------------------

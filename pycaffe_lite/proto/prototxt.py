@@ -18,7 +18,7 @@ from google.protobuf import descriptor_pb2, text_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import Message
 
-from ..errors import PrototxtError, did_you_mean
+from ..errors import Place, PrototxtError, did_you_mean
 from .caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V0LayerParameter, V1LayerParameter
 from .source import Source, label, named_part
 from .upgrade import V1_TYPES
@@ -350,11 +350,9 @@ class _Parser:
 
     def fail(self, message: str, offset: int | None = None) -> NoReturn:
         line = self.line(self.start if offset is None else offset)
-        place = f"{self.source.name}:{line}" if self.source.name else f"line {line}"
         layers = [named_part(item) for item, _ in self.open if isinstance(item, _LAYERS)]
-        if layers and layers[-1].name:
-            place += f": {label(layers[-1])}"
-        raise PrototxtError(message, place)
+        layer = label(layers[-1]) if layers and layers[-1].name else ""
+        raise PrototxtError(message, Place(self.source.name, line, layer))
 
     def fail_at_token(self, expected: str, sign: str = "", hint: str = "") -> NoReturn:
         if self.token in ("'", '"'):

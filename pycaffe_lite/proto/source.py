@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import Place
 from .caffe_pb2 import LayerParameter, V1LayerParameter
 
 
@@ -15,18 +16,20 @@ class Source:
     name: str = ""
     _layers: dict[str, list[tuple[tuple, int]]] = field(default_factory=dict)
 
-    def where(self, layer: Any = None) -> str:
+    def where(self, layer: Any = None) -> Place:
         """`net.prototxt:41: layer "ip2" (InnerProduct)`: the place of a layer, for an error; without a layer, the file.
 
         `layer` is a LayerParameter of the net. The line is that of the `layer` keyword. Where a name occurs more than once
         (in TRAIN and in TEST), the layer with the same tops and rules is meant, else the first.
         """
-        if layer is None or not self.name:
-            return self.name if layer is None else label(layer)
+        if layer is None:
+            return Place(self.name)
+        if not self.name:
+            return Place(layer=label(layer))
         lines = self._layers.get(named_part(layer).name, [])
         same = [line for mark, line in lines if mark == _mark(layer)]
-        line = next((f":{line}" for line in same or [line for _, line in lines]), "")
-        return f"{self.name}{line}: {label(layer)}"
+        line = next(iter(same or [line for _, line in lines]), 0)
+        return Place(self.name, line, label(layer))
 
     def add(self, layer: LayerParameter | V1LayerParameter, line: int) -> None:
         """Says on which line a layer stands."""

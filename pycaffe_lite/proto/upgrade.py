@@ -185,7 +185,7 @@ def upgrade_solver(solver: SolverParameter, source: Source | None = None) -> lis
     notes: list[str] = []
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
-            raise SolverError('a solver has either "type" or the old "solver_type", not both', source.where())
+            raise SolverError('a solver has either "type" or the old "solver_type", not both', source.where(), "type")
         solver.type = _SOLVER_TYPES[SolverParameter.SolverType.Name(solver.solver_type)]
         solver.ClearField("solver_type")
         notes.append(f'the old "solver_type" is now type: "{solver.type}"')

@@ -19,7 +19,9 @@ def train_net(param: SolverParameter, where: str, make_net: MakeNet) -> Any:
     given = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
     if len(given) != 1:
         received = ", ".join(given) or "none"
-        raise SolverError(f"expected one of net, net_param, train_net, train_net_param; received {received}")
+        raise SolverError(
+            f"expected one of net, net_param, train_net, train_net_param; received {received}", field=next(iter(given), "")
+        )
     return _build(param, where, make_net, getattr(param, given[0]), TRAIN, param.train_state)
 
 
@@ -29,15 +31,17 @@ def test_nets(param: SolverParameter, where: str, make_net: MakeNet) -> list[Any
     generic: Any = param.net_param if param.HasField("net_param") else param.net if param.HasField("net") else None
     least, count = len(own), len(param.test_iter)
     if count < least or (generic is None and count > least):
-        raise SolverError(f"test_iter is given once for each test net: expected {least}, received {count}")
+        given = next((name for name in ("test_iter", "test_net", "test_net_param") if getattr(param, name)), "")
+        raise SolverError(f"test_iter is given once for each test net: expected {least}, received {count}", field=given)
     nets = own + [generic] * (count - least)
     states: list[NetState | None] = list(param.test_state) or [None] * len(nets)
     if len(states) != len(nets):
         raise SolverError(
-            f"test_state is given once for each test net or not at all: expected {len(nets)}, received {len(states)}"
+            f"test_state is given once for each test net or not at all: expected {len(nets)}, received {len(states)}",
+            field="test_state",
         )
     if nets and param.test_interval <= 0:
-        raise SolverError(f"test nets need test_interval > 0, received {param.test_interval}")
+        raise SolverError(f"test nets need test_interval > 0, received {param.test_interval}", field="test_interval")
     return [_build(param, where, make_net, net, TEST, state) for net, state in zip(nets, states, strict=True)]
 
 

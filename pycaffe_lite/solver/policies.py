@@ -18,13 +18,13 @@ def check(param: SolverParameter) -> None:
     policy = param.lr_policy
     if policy not in POLICIES:
         what = f'unknown lr_policy "{policy}"{did_you_mean(policy, POLICIES)}' if policy else "lr_policy is not set"
-        raise SolverError(f"{what}; there are {', '.join(POLICIES)}")
+        raise SolverError(f"{what}; there are {', '.join(POLICIES)}", field="lr_policy")
     if policy in _NEED_GAMMA and param.gamma < 0:
-        raise SolverError(f'lr_policy "{policy}" needs gamma >= 0, received {param.gamma:g}')
+        raise SolverError(f'lr_policy "{policy}" needs gamma >= 0, received {param.gamma:g}', field="lr_policy")
     if policy in _NEED_STEPSIZE and param.stepsize <= 0:
-        raise SolverError(f'lr_policy "{policy}" needs stepsize > 0, received {param.stepsize}')
+        raise SolverError(f'lr_policy "{policy}" needs stepsize > 0, received {param.stepsize}', field="lr_policy")
     if policy == "poly" and param.max_iter <= 0:
-        raise SolverError('lr_policy "poly" needs max_iter > 0')
+        raise SolverError('lr_policy "poly" needs max_iter > 0', field="lr_policy")
 
 
 def learning_rate(param: SolverParameter, iteration: int, current_step: int) -> tuple[float, int]:
@@ -40,7 +40,8 @@ def learning_rate(param: SolverParameter, iteration: int, current_step: int) -> 
     except (OverflowError, ZeroDivisionError):
         raise SolverError(
             f'the learning rate of iteration {iteration} is infinite: lr_policy "{param.lr_policy}", '
-            f"base_lr {param.base_lr:g}, gamma {param.gamma:g}, power {param.power:g}"
+            f"base_lr {param.base_lr:g}, gamma {param.gamma:g}, power {param.power:g}",
+            field="lr_policy",
         ) from None
 
 

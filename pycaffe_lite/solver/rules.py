@@ -98,7 +98,8 @@ class RMSPropSolver(SGDSolver):
     def check(self) -> None:
         _refuse_momentum(self)
         if not 0 <= self.param.rms_decay < 1:
-            raise SolverError(f"rms_decay is at least 0 and less than 1, received {self.param.rms_decay:g}")
+            message = f"rms_decay is at least 0 and less than 1, received {self.param.rms_decay:g}"
+            raise SolverError(message, field="rms_decay")
 
 
 @elementwise
@@ -143,9 +144,10 @@ class AdamSolver(SGDSolver):
     fields = ("momentum", "momentum2", "delta")
 
     def check(self) -> None:
-        if not (0 <= self.param.momentum < 1 and 0 <= self.param.momentum2 < 1):
+        wrong = next((name for name in ("momentum", "momentum2") if not 0 <= getattr(self.param, name) < 1), "")
+        if wrong:
             received = f"{self.param.momentum:g} and {self.param.momentum2:g}"
-            raise SolverError(f"momentum and momentum2 are at least 0 and less than 1, received {received}")
+            raise SolverError(f"momentum and momentum2 are at least 0 and less than 1, received {received}", field=wrong)
 
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         t = self.iter + 1
@@ -155,4 +157,4 @@ class AdamSolver(SGDSolver):
 
 def _refuse_momentum(solver: Solver) -> None:
     if solver.param.momentum:
-        raise SolverError(f"{solver.param.type} takes no momentum, received {solver.param.momentum:g}")
+        raise SolverError(f"{solver.param.type} takes no momentum, received {solver.param.momentum:g}", field="momentum")

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 def check_folder(prefix: str) -> None:
     """Raises `SolverError` unless snapshots with that prefix can be written."""
     if not prefix:
-        raise SolverError("snapshots are to be written, but snapshot_prefix is empty")
+        raise SolverError("snapshots are to be written, but snapshot_prefix is empty", field="snapshot_prefix")
     folder = Path(prefix).parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SolverError(f'snapshots cannot be written: the folder "{folder}" is missing or not writable')
+        message = f'snapshots cannot be written: the folder "{folder}" is missing or not writable'
+        raise SolverError(message, field="snapshot_prefix")
 
 
 def snapshot(solver: Solver) -> None:
@@ -35,7 +36,7 @@ def snapshot(solver: Solver) -> None:
     if solver.on_nan == "stop" and (bad := finite.bad_parameter(solver.net)):
         raise SolverError(f"iteration {solver.iter}: no snapshot is written of {bad}{last(solver)}", solver.where)
     if not param.snapshot_prefix:
-        raise SolverError("a snapshot needs snapshot_prefix", solver.where)
+        raise SolverError("a snapshot needs snapshot_prefix", solver.where, "snapshot_prefix")
     hdf5 = param.snapshot_format == SolverParameter.HDF5
     stem = f"{param.snapshot_prefix}_iter_{solver.iter}"
     model, state_path = (f"{stem}.{kind}{'.h5' if hdf5 else ''}" for kind in ("caffemodel", "solverstate"))

@@ -92,13 +92,14 @@ class Solver:
         param = self.param
         policies.check(param)
         if param.average_loss < 1:
-            raise SolverError(f"average_loss is at least 1, received {param.average_loss}")
+            raise SolverError(f"average_loss is at least 1, received {param.average_loss}", field="average_loss")
         if param.iter_size < 1:
-            raise SolverError(f"iter_size is at least 1, received {param.iter_size}")
+            raise SolverError(f"iter_size is at least 1, received {param.iter_size}", field="iter_size")
         if param.weight_decay and param.regularization_type not in ("L1", "L2"):
-            raise SolverError(f'regularization_type is "L1" or "L2", received "{param.regularization_type}"')
+            message = f'regularization_type is "L1" or "L2", received "{param.regularization_type}"'
+            raise SolverError(message, field="regularization_type")
         if min(param.test_iter, default=0) < 0:
-            raise SolverError(f"test_iter is a number of batches, received {min(param.test_iter)}")
+            raise SolverError(f"test_iter is a number of batches, received {min(param.test_iter)}", field="test_iter")
         if param.snapshot:
             snapshotting.check_folder(param.snapshot_prefix)
 
@@ -336,6 +337,6 @@ def create(param: SolverParameter, where: str = "", make_net: Callable[..., Any]
     if param.type not in _REGISTRY:
         known = ", ".join(_REGISTRY)
         raise SolverError(
-            f'unknown solver type "{param.type}"{did_you_mean(param.type, _REGISTRY)}; there are {known}', where
+            f'unknown solver type "{param.type}"{did_you_mean(param.type, _REGISTRY)}; there are {known}', where, "type"
         )
     return _REGISTRY[param.type](param, where, make_net)

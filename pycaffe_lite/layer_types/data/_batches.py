@@ -8,7 +8,11 @@ import numpy as np
 
 from ...data.prefetch import Prefetcher, checked_depth
 from ...data.reader import Reader, warn_if_data_changed
+from ...data.transformer import Transformer
 from ...layer import Blobs, Layer
+from ...proto.caffe_pb2 import LayerParameter
+
+ItemShape = tuple[int, ...] | None  # without the axis of the batch; None: unknown
 
 
 class Batches(Layer):
@@ -62,3 +66,39 @@ class Batches(Layer):
     def close(self) -> None:
         self._prefetcher.close()
         self._reader.close()
+
+    # ---- what `check` asks, without a thread or a batch ---------------------------------------------------------------
+
+    @classmethod
+    def count_items(cls, param: LayerParameter) -> int | None:
+        """How many items the data have, None where that is not known. Raises `CaffeError` for data that cannot be read."""
+        return None
+
+    def item_shapes(self, bottom: Blobs, top: Blobs) -> list[ItemShape]:
+        """The shape of an item of each top in the data, from a set-up for batches of one. The layer is not used again.
+
+        Raises `DataMissing` where there are no data, another `CaffeError` for what is wrong with them or the layer.
+        """
+        message = getattr(self.param, self.param_field)
+        message.batch_size = min(message.batch_size, 1)
+        if self.param.HasField("data_param"):
+            self.param.data_param.prefetch = min(self.param.data_param.prefetch, 1)
+        try:
+            self.setup(bottom, top)
+            self.reshape(bottom, top)
+        finally:
+            if hasattr(self, "_prefetcher"):
+                self.close()
+        return [blob.shape[1:] for blob in top]
+
+    def item_shapes_without_data(self, tops: int) -> list[ItemShape]:
+        """What the prototxt alone says of an item of each top: an image, and labels, which are numbers."""
+        Transformer(self.param.transform_param, self.phase, self.rng)  # complains of settings that exclude each other
+        image = self.image_size()
+        return [image if all(image) else None, *[()] * (tops - 1)]
+
+    def image_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image as far as the prototxt says them, and 0 for the rest."""
+        transform = self.param.transform_param
+        channels = len(transform.mean_value) if len(transform.mean_value) > 1 else 0
+        return channels, transform.crop_size, transform.crop_size

@@ -31,7 +31,7 @@ from ...data.records import RecordReader
 from ...data.transformer import Transformer
 from ...errors import NetError
 from ...layer import register
-from ...proto.caffe_pb2 import DataParameter, TransformationParameter
+from ...proto.caffe_pb2 import DataParameter, LayerParameter, TransformationParameter
 from ._batches import Batches
 
 
@@ -50,6 +50,20 @@ class Data(Batches):
         backend = DataParameter.DB.Name(param.backend) if param.HasField("backend") else None
         database = open_database(param.source, backend)
         return RecordReader(database, transformer, param.batch_size, self.dtype, len(self.param.top))
+
+    @classmethod
+    def count_items(cls, param: LayerParameter) -> int | None:
+        with open_database(param.data_param.source) as database:
+            return database.count()
+
+    def image_size(self) -> tuple[int, int, int]:
+        transform = self.param.transform_param
+        channels, height, width = super().image_size()
+        if transform.force_color or self.param.data_param.force_encoded_color:
+            channels = 3
+        elif transform.force_gray:
+            channels = 1
+        return channels, height, width
 
 
 def _check(param: DataParameter) -> None:

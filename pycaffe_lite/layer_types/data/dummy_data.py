@@ -32,7 +32,7 @@ class DummyData(Layer):
             blob.reshape(shape)
         self.fillers = _per_top(param.data_filler or [FillerParameter()], len(top), "data_filler")
         for blob, one in zip(top, self.fillers, strict=True):
-            filler.fill(one, blob, self.rng)
+            self.fill(blob, one)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """The tops keep their shape."""

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.hdf5_list import RowReader
+from ...data.hdf5_list import RowReader, read_list, shape_of
 from ...errors import NetError
-from ...layer import register
-from ...proto.caffe_pb2 import HDF5DataParameter
-from ._batches import Batches
+from ...layer import Blobs, register
+from ...proto.caffe_pb2 import HDF5DataParameter, LayerParameter
+from ._batches import Batches, ItemShape
 
 
 @register("HDF5Data")
@@ -36,6 +36,22 @@ class HDF5Data(Batches):
             raise NetError("HDF5Data does not transform its data: expected no transform_param")
         _check(self.param.hdf5_data_param)
         return RowReader(self.param.hdf5_data_param, list(self.param.top), self.dtype, stream)
+
+    @classmethod
+    def count_items(cls, param: LayerParameter) -> int | None:
+        return sum(shape_of(path, param.top[0])[0] for path in read_list(param.hdf5_data_param.source))
+
+    def item_shapes(self, bottom: Blobs, top: Blobs) -> list[ItemShape]:
+        param = self.param.hdf5_data_param
+        if not param.source or not param.batch_size or self.param.HasField("transform_param"):
+            return super().item_shapes(bottom, top)  # whose set-up says what is wrong
+        first, *others = read_list(param.source)
+        for path in others:
+            shape_of(path, self.param.top[0])
+        return [shape_of(first, name)[1:] for name in self.param.top]
+
+    def item_shapes_without_data(self, tops: int) -> list[ItemShape]:
+        return [None] * tops
 
 
 def _check(param: HDF5DataParameter) -> None:

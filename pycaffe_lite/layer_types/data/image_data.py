@@ -30,11 +30,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.image_list import ImageReader
+from ...data.image_list import ImageReader, read_list
 from ...data.images import check_size
 from ...data.transformer import Transformer
 from ...errors import NetError
 from ...layer import register
+from ...proto.caffe_pb2 import LayerParameter
 from ._batches import Batches
 
 
@@ -51,3 +52,11 @@ class ImageData(Batches):
             raise NetError(f"expected both of new_height and new_width, or none, received {sizes}")
         check_size(param.batch_size, 3, param.new_height or 1, param.new_width or 1)
         return ImageReader(param, Transformer(self.param.transform_param, self.phase, stream), self.dtype)
+
+    @classmethod
+    def count_items(cls, param: LayerParameter) -> int | None:
+        return len(read_list(param.image_data_param.source)[0])
+
+    def image_size(self) -> tuple[int, int, int]:
+        param, crop = self.param.image_data_param, self.param.transform_param.crop_size
+        return 3 if param.is_color else 1, crop or param.new_height, crop or param.new_width

@@ -14,6 +14,7 @@ from ...layer import Blobs, Layer, register
 
 @register("Input")
 class Input(Layer):
+    is_input = True
     exact_bottoms = 0
     min_tops = 1
 

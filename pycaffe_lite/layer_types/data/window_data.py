@@ -63,3 +63,7 @@ class WindowData(Batches):
             raise NetError(f"expected fg_fraction from 0 to 1, received {param.fg_fraction:g}")
         check_size(param.batch_size, CHANNELS, crop, crop)
         return WindowReader(self.param, self.dtype, stream)
+
+    def image_size(self) -> tuple[int, int, int]:
+        crop = self.param.transform_param.crop_size
+        return CHANNELS, crop, crop

@@ -28,6 +28,7 @@ class Neuron(Layer):
 
     exact_bottoms = 1
     exact_tops = 1
+    keeps_coordinates = True
     reads_input = False
     _kept: Any = None
 

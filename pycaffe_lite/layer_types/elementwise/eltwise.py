@@ -35,6 +35,7 @@ from ...proto.caffe_pb2 import EltwiseParameter
 
 @register("Eltwise")
 class Eltwise(Layer):
+    keeps_coordinates = True
     min_bottoms = 2
     exact_tops = 1
     _kept: Any = None

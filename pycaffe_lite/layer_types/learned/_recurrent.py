@@ -34,6 +34,7 @@ class Recurrent(Layer):
 
     states: ClassVar[tuple[str, ...]] = ("h",)  # h, which the next step's sums depend on, comes first
     gates: ClassVar[int] = 1  # sums for each output
+    param_field = "recurrent_param"
 
     def step(self, t: int, sums: Any, cont: Any, trails: Arrays) -> None:
         """Fills `trails` at t + 1. `sums`, N x gates D, may be overwritten with what `step_back` needs."""
@@ -209,6 +210,13 @@ class Recurrent(Layer):
         """Logs the mean absolute value of each step; Caffe logs all layers of its unrolled net."""
         for t, values in enumerate(steps):
             glog.info(f"    [{what} after step {t}: {float(abs(values).mean()) if values.size else 0:g}")
+
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        """Weights count once for each step of each stream, those of a static input once for each stream."""
+        steps, streams = bottom[0].shape[:2]
+        static = 2 if self.has_static else None
+        matrices = ((i, blob) for i, blob in enumerate(self.blobs) if blob.num_axes == 2)
+        return sum(blob.count * streams * (1 if i == static else steps) for i, blob in matrices)
 
 
 # ---- the LSTM's unit ------------------------------------------------------------------------------------------------

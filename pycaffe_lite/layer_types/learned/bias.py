@@ -22,6 +22,7 @@ from ...layer import Blobs, Layer, register
 
 @register("Bias")
 class Bias(Layer):
+    keeps_coordinates = True
     min_bottoms = 1
     max_bottoms = 2
     exact_tops = 1

@@ -24,6 +24,7 @@ from ...ops.rows import add_rows, row_indices
 
 @register("Embed")
 class Embed(Layer):
+    weights_and_bias = True
     exact_bottoms = 1
     exact_tops = 1
 

@@ -23,6 +23,7 @@ from ...ops.matmul import matmul
 
 @register("InnerProduct")
 class InnerProduct(Layer):
+    weights_and_bias = True
     exact_bottoms = 1
     exact_tops = 1
 
@@ -68,3 +69,6 @@ class InnerProduct(Layer):
 
     def _matrices(self, x, y):
         return x.reshape(self.items, self.inputs), y.reshape(self.items, self.num_output)
+
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        return self.items * self.inputs * self.num_output

@@ -58,3 +58,6 @@ class PReLU(Neuron):
     def _sloped(self, x, values, out):
         slope = self.blobs[0].data_in.reshape(-1)
         sloped(x.reshape(self.axes), values.reshape(self.axes), slope, out.reshape(self.axes))
+
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        return top[0].count

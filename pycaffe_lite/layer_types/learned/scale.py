@@ -29,6 +29,7 @@ from .bias import covered_axes, covered_shape
 
 @register("Scale")
 class Scale(Layer):
+    keeps_coordinates = True
     min_bottoms = 1
     max_bottoms = 2
     exact_tops = 1
@@ -84,3 +85,6 @@ class Scale(Layer):
 
     def _scale(self, bottom: Blobs) -> Blob:
         return bottom[1] if len(bottom) == 2 else self.blobs[0]
+
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        return top[0].count

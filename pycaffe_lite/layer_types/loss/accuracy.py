@@ -26,6 +26,7 @@ from ._loss import check_label_count, class_labels, three_axes
 
 @register("Accuracy")
 class Accuracy(Layer):
+    is_result = True
     exact_bottoms = 2
     min_tops = 1
     max_tops = 2

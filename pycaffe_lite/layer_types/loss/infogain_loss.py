@@ -18,7 +18,7 @@ Differences from Caffe: a label out of range is an error; Caffe reads outside of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ...device import array_module
 from ...errors import NetError
 from ...layer import Blobs, register
 from ...ops.softmax import softmax
+from ...proto.caffe_pb2 import LayerParameter
 from ...proto.model_file import decode_blob, read_message
 from ._loss import SMALLEST_PROBABILITY, NormalizedLoss, check_label_count, class_labels, three_axes
 
@@ -100,3 +101,8 @@ class InfogainLoss(NormalizedLoss):
     def _divisor(self, counted) -> float:
         outer, _, inner = self.prob.shape
         return self.divisor(outer * inner, int(counted.sum()), outer)
+
+    @classmethod
+    def files_for_setup(cls, param: LayerParameter) -> Iterable[tuple[str, str]]:
+        source = param.infogain_loss_param.source
+        return [("source", source)] if source and len(param.bottom) < 3 else []

@@ -16,6 +16,7 @@ from ...layer import Blobs, Layer, register
 
 @register("Split")
 class Split(Layer):
+    keeps_coordinates = True
     exact_bottoms = 1
     min_tops = 1
 

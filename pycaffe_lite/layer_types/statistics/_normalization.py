@@ -17,6 +17,7 @@ class Normalization(Layer):
 
     exact_bottoms = 1
     exact_tops = 1
+    keeps_coordinates = True
     view: tuple[int, int, int]
     axis: int
     mean: Any = None  # of the last forward, as is `scale`

@@ -24,6 +24,7 @@ from ...layer import Blobs, Layer, register
 
 @register("ArgMax")
 class ArgMax(Layer):
+    is_result = True
     exact_bottoms = 1
     exact_tops = 1
 

@@ -93,6 +93,9 @@ class BatchNorm(Normalization):
         else:
             self.gradient(top, bottom)
 
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        return top[0].count
+
 
 @elementwise
 def update_running(mean, variance, means, variances, *, unbiased, eps, fraction, one=1):

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 from ...blob import sizes_text
 from ...errors import NetError
-from ...layer import Blobs, Layer
+from ...layer import Blobs, CoordinateMap, Layer, WindowSizes
 from ...ops.convolution import bias_gradient, convolve, convolve_transposed, convolve_weight_gradient
 from ...ops.im2col import Geometry
+from ...proto.caffe_pb2 import LayerParameter
+from ._window import read_window
 
 
 class ConvolutionBase(Layer):
@@ -23,6 +25,8 @@ class ConvolutionBase(Layer):
     min_tops = 1
     equal_bottoms_tops = True
     transposed = False
+    param_field = "convolution_param"
+    weights_and_bias = True
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.convolution_param
@@ -107,6 +111,19 @@ class ConvolutionBase(Layer):
     def layout(self) -> tuple[Geometry, int]:
         """What all of the operations want to know."""
         return self.geometry, self.group
+
+    @classmethod
+    def window_of(cls, param: LayerParameter) -> WindowSizes:
+        return read_window(param.convolution_param)
+
+    @classmethod
+    def coordinate_map(cls, param: LayerParameter) -> CoordinateMap | None:
+        return cls.window_of(param).coordinate_map(cls.transposed)
+
+    def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
+        """Each value on the side of the windows takes a kernel's weights."""
+        windows = bottom if self.transposed else top
+        return sum(blob.count for blob in windows) * self.blobs[0].count_from(1)
 
 
 def windows_along(room: int, stride: int) -> int:

@@ -1,5 +1,7 @@
 """Crop: cuts a blob to the size of another   (crop_layer.cpp).
 
+    y[..., i, j, ...] = x[..., i + offset, j + offset, ...]
+
 bottom[0]: any shape.   bottom[1]: any values; only its shape counts, from `axis` on.
 top[0]: the shape of bottom[0] before `axis`, of bottom[1] from there on.
 
@@ -12,12 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ...errors import NetError
-from ...layer import Blobs, Layer, register
+from ...layer import Blobs, CoordinateMap, Layer, register
+from ...proto.caffe_pb2 import LayerParameter
 
 
 @register("Crop")
 class Crop(Layer):
+    mapped_bottoms = 1  # the other one only gives a size
     exact_bottoms = 2
     exact_tops = 1
 
@@ -53,3 +59,7 @@ class Crop(Layer):
                 blob.diff_out.fill(0)
         if propagate_down[0]:
             bottom[0].diff_inout[tuple(self.window)] = top[0].diff_in
+
+    @classmethod
+    def coordinate_map(cls, param: LayerParameter) -> CoordinateMap | None:
+        return param.crop_param.axis - 1, 1, -np.array(list(param.crop_param.offset) or [0])

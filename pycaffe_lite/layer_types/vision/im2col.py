@@ -18,13 +18,16 @@ import math
 from collections.abc import Sequence
 
 from ...errors import NetError
-from ...layer import Blobs, Layer, register
+from ...layer import Blobs, Layer, WindowSizes, register
 from ...ops.im2col import add_up_windows, lay_out_windows
+from ...proto.caffe_pb2 import LayerParameter
 from ._convolution import spatial, windows_along
+from ._window import read_window
 
 
 @register("Im2col")
 class Im2col(Layer):
+    param_field = "convolution_param"
     exact_bottoms = 1
     exact_tops = 1
 
@@ -62,3 +65,7 @@ class Im2col(Layer):
 
     def _planes(self, array):
         return array.reshape(*self.planes, -1)
+
+    @classmethod
+    def window_of(cls, param: LayerParameter) -> WindowSizes | None:
+        return read_window(param.convolution_param)

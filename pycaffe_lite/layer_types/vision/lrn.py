@@ -32,6 +32,7 @@ from ...proto.caffe_pb2 import LRNParameter
 
 @register("LRN")
 class LRN(Layer):
+    keeps_coordinates = True
     exact_bottoms = 1
     exact_tops = 1
     _kept: Any = None  # the values of the bottom, where the top overwrites them

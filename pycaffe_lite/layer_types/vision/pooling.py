@@ -37,7 +37,7 @@ import numpy as np
 
 from ...blob import Blob
 from ...errors import NetError
-from ...layer import Blobs, Layer, register
+from ...layer import Blobs, Layer, WindowSizes, register
 from ...ops.pooling import (
     Window,
     average_pool,
@@ -47,7 +47,8 @@ from ...ops.pooling import (
     max_pool_gradient,
     weighted_pool,
 )
-from ...proto.caffe_pb2 import TRAIN, PoolingParameter
+from ...proto.caffe_pb2 import TRAIN, LayerParameter, PoolingParameter
+from ._window import read_window
 
 
 @register("Pooling")
@@ -146,3 +147,12 @@ class Pooling(Layer):
         else:
             mask = top[1] if len(top) > 1 else self.mask
             max_pool_gradient(dy, mask.data_in.reshape(self.planes[1]), dx)
+
+    @classmethod
+    def variant(cls, param: LayerParameter) -> str:
+        return PoolingParameter.PoolMethod.Name(param.pooling_param.pool)
+
+    @classmethod
+    def window_of(cls, param: LayerParameter) -> WindowSizes | None:
+        window = read_window(param.pooling_param)
+        return window._replace(kernel=()) if param.pooling_param.global_pooling else window

@@ -1,5 +1,7 @@
 """SPP: spatial pyramid pooling, which makes features of one length from images of any size   (spp_layer.cpp).
 
+    y[l, c, i, j] = the pooled x[c] in bin i, j of 2^l x 2^l
+
 bottom[0]: `N x C x H x W`.
 top[0]: `N x C (1 + 4 + 16 + ...)`; with one level only, `N x C x 1 x 1`.
 

@@ -1,0 +1,28 @@
+"""What is wrong with files: errors and warnings, each with its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import CaffeError, Place
+
+
+@dataclass
+class Findings:
+    """Errors and warnings by their text, each once, in the order of discovery."""
+
+    errors: dict[str, Place] = field(default_factory=dict)
+    warnings: dict[str, Place] = field(default_factory=dict)
+
+    def error(self, error: CaffeError) -> None:
+        self.errors.setdefault(str(error), Place.of(error.where))
+
+    def warning(self, message: str, where: str) -> None:
+        self.warnings.setdefault(str(CaffeError(message, where)), Place.of(where))
+
+    def lines(self) -> list[str]:
+        """`error: ...` and `warning: ...`, by line. Files come in the order in which something was found in them."""
+        found = [("error", *item) for item in self.errors.items()] + [("warning", *item) for item in self.warnings.items()]
+        files = list(dict.fromkeys(place.file for _, _, place in found))
+        found.sort(key=lambda item: (files.index(item[2].file), item[2].line))
+        return [f"{kind}: {text}" for kind, text, _ in found]

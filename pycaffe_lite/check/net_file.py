@@ -1,0 +1,62 @@
+"""What is wrong with the file of a net, in each of the phases that the net is made for."""
+
+from __future__ import annotations
+
+from ..errors import CaffeError
+from ..proto import Source
+from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter, Phase
+from ..proto.upgrade import upgrade_net
+from .findings import Findings
+from .net import Checked, Row, check_net, lacks_sources
+from .text import parse_file
+
+BOTH_PHASES = [TRAIN, TEST]
+
+
+def read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | None:
+    """A net in its present form, or None where it cannot be read: `findings` say why."""
+    net = NetParameter()
+    source = parse_file(path, net, findings)
+    if source is None:
+        return None
+    try:
+        upgrade_net(net, source)
+    except CaffeError as error:
+        findings.error(error)
+        return None
+    return net, source
+
+
+def check_net_in_phases(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> dict[str, list[Row]]:
+    """Checks a net in the phases that it is made for."""
+    tables = {}
+    for phase in _phases_of(net, source, phases, findings):
+        net.state.phase = phase
+        tables[title_of(net, source)] = check_net_in_state(net, source, findings).rows
+    return tables
+
+
+def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> list[Phase]:
+    """The phases to check: those that the net is made for, or all of them if it seems to be made for none."""
+    made_for = [phase for phase in phases if not lacks_sources(net, phase)]
+    if len(phases) == 1 or not made_for:
+        return phases
+    for phase in phases:
+        if phase not in made_for:
+            message = f"the net has no data in phase {Phase.Name(phase)}, which is not checked"
+            findings.warning(message, source.where())
+    return made_for
+
+
+def check_net_in_state(net: NetParameter, source: Source, findings: Findings) -> Checked:
+    """Checks a net in its state. Where the net cannot be filtered or split, its error is all that is reported."""
+    try:
+        return check_net(net, source, findings)
+    except CaffeError as error:
+        findings.error(error)
+        return Checked([], [])
+
+
+def title_of(net: NetParameter, source: Source) -> str:
+    """What stands over the table of a net."""
+    return f"{source.where()}, {Phase.Name(net.state.phase)}"
