@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .errors import CaffeError
     from .layer import Layer
     from .net_spec import NetSpec, layers, params, to_proto
+    from .own_types import register_layer, register_solver
     from .pycaffe import (
         AdaDeltaSolver,
         AdaGradSolver,
@@ -86,6 +87,8 @@ _HOME = {
     "layers": "net_spec",
     "log": "_modes",
     "params": "net_spec",
+    "register_layer": "own_types",
+    "register_solver": "own_types",
     "set_device": "_modes",
     "set_mode_cpu": "_modes",
     "set_mode_gpu": "_modes",
@@ -131,6 +134,8 @@ __all__ = [
     "params",
     "proto",
     "pycaffe",
+    "register_layer",
+    "register_solver",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",

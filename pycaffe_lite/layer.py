@@ -13,9 +13,10 @@ import numpy as np
 
 from . import filler, rng
 from .blob import Blob
-from .errors import NetError, did_you_mean
+from .errors import NetError
 from .proto.caffe_pb2 import FillerParameter, LayerParameter
 from .proto.fields import own_field
+from .user_code.registry import Registry
 
 Blobs = Sequence[Blob]
 CoordinateMap = tuple[int | None, Any, Any]  # axis, scale and shift: see `coord_map`
@@ -68,7 +69,7 @@ class Layer:
 
     The numbers of bottoms and tops that a type takes are class attributes; `None` sets no bound. Instances have
     `param` (the LayerParameter), `phase`, `blobs` (the parameters), `dtype` of the net, and `rng`, a random stream of their
-    own.
+    own. `param_str` is the text of `python_param`, for types that the schema has no parameters for.
 
     What documentation, NetSpec, tables, pictures, `check` and `coord_map` need to know of a type, they ask its class: the
     attributes from `family` on, and the methods under "what a type says of itself".
@@ -96,6 +97,7 @@ class Layer:
     def __init__(self, param: LayerParameter):
         self.param = param
         self.type = param.type
+        self.param_str = param.python_param.param_str
         self.phase = param.phase
         self.blobs = BlobVec()
         self.dtype = np.dtype(np.float32)
@@ -234,24 +236,22 @@ def _blobs(count: int, kind: str) -> str:
 
 OTHER_FAMILY = "your own"  # of layer types that lie in no folder of layer_types/
 
-_REGISTRY: dict[str, type[Layer]] = {}
+_REGISTRY: Registry[type[Layer]] = Registry("layer", "pycaffe_lite.layers", NetError)
 L = TypeVar("L", bound=type[Layer])
 
 
 def register(name: str) -> Callable[[L], L]:
     """Class decorator: makes a layer type known under the name that a prototxt uses."""
+    add = _REGISTRY.register(name)
 
-    def add(layer: L) -> L:
-        if name in _REGISTRY:
-            raise ValueError(f"layer type {name} is registered twice")
+    def describe_and_add(layer: L) -> L:
         if "family" not in vars(layer):
             layer.family = _family(layer.__module__)
         if "param_field" not in vars(layer):
             layer.param_field = own_field(name) or layer.param_field  # else its base's
-        _REGISTRY[name] = layer
-        return layer
+        return add(layer)  # type: ignore[return-value]  # the same class
 
-    return add
+    return describe_and_add
 
 
 def _family(module: str) -> str:
@@ -262,16 +262,18 @@ def _family(module: str) -> str:
 
 def class_of(name: str) -> type[Layer]:
     """The class of a layer type; of an unknown one `Layer`, which knows nothing of it."""
+    if name not in _REGISTRY:
+        _REGISTRY.load_installed()
     return _REGISTRY.get(name, Layer)
 
 
-def registered_types() -> dict[str, type[Layer]]:
-    """All layer types by name, sorted."""
+def registered_types(installed: bool = False) -> dict[str, type[Layer]]:
+    """All layer types by name, sorted; with `installed` also those of packages that nobody has asked for yet."""
+    if installed:
+        _REGISTRY.load_installed()
     return dict(sorted(_REGISTRY.items()))
 
 
 def create(param: LayerParameter) -> Layer:
     """The layer that `param` describes, not yet set up."""
-    if param.type not in _REGISTRY:
-        raise NetError(f'unknown layer type "{param.type}"{did_you_mean(param.type, _REGISTRY)}')
-    return _REGISTRY[param.type](param)
+    return _REGISTRY.find(param.type)(param)

@@ -203,7 +203,7 @@ def _layer_types() -> dict[str, type[Layer]]:
     from . import layer_types  # noqa: F401  registers them
     from .layer import registered_types
 
-    return registered_types()
+    return registered_types(installed=True)
 
 
 class NetSpec:

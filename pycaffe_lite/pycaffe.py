@@ -39,7 +39,7 @@ from .net import weights as weight_files
 from .proto import Source
 from .proto.caffe_pb2 import LayerParameter, NetParameter, SolverParameter  # noqa: F401
 from .proto.given import GivenNet, GivenSolver, Path, net_param, solver_param
-from .solver import Solver, rules  # noqa: F401
+from .solver import Solver, rules
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -362,13 +362,8 @@ def _by_weights(weights: Path, phase: Any, level: int = 0, stages: Sequence[str]
 # ---- solvers ------------------------------------------------------------------------------------------------------
 
 
-class SGDSolver(rules.SGDSolver):
-    """Stochastic gradient descent with momentum, as a prototxt file describes it.
-
-    In place of the file may stand text (a `str` with a line break or a brace) or a SolverParameter. `net` and `test_nets`
-    have pycaffe's face. `with SGDSolver(...) as solver:` closes the nets at the end of the block, as `solver.close()` does.
-    Raises `CaffeError` with file and line.
-    """
+class _SolverFace(Solver):
+    """What a solver of any rule is for scripts: made from a file, with nets that have pycaffe's face."""
 
     # Each solver has its own; see Net.
     net: Net = None  # type: ignore[assignment]
@@ -376,10 +371,18 @@ class SGDSolver(rules.SGDSolver):
     param = SolverParameter()
     iter = 0
 
-    def __init__(self, solver_file: GivenSolver, where: str = "", *, allow_python_layers: bool = True):
+    def __init__(
+        self,
+        solver_file: GivenSolver,
+        where: str = "",
+        make_net: Callable[..., Any] | None = None,
+        *,
+        allow_python_layers: bool = True,
+    ):
         param, read_from = solver_param(solver_file)
         where = where or read_from
-        super().__init__(param, where, functools.partial(Net.from_param, allow_python_layers=allow_python_layers))
+        face = functools.partial(Net.from_param, allow_python_layers=allow_python_layers)
+        super().__init__(param, where, make_net or face)
 
     def __enter__(self) -> Self:
         return self
@@ -404,6 +407,15 @@ class SGDSolver(rules.SGDSolver):
         weight_files.share_with(self.net, other)
 
 
+class SGDSolver(_SolverFace, rules.SGDSolver):
+    """Stochastic gradient descent with momentum, as a prototxt file describes it.
+
+    In place of the file may stand text (a `str` with a line break or a brace) or a SolverParameter. `net` and `test_nets`
+    have pycaffe's face. `with SGDSolver(...) as solver:` closes the nets at the end of the block, as `solver.close()` does.
+    Raises `CaffeError` with file and line.
+    """
+
+
 class NesterovSolver(SGDSolver, rules.NesterovSolver):
     """Nesterov's accelerated gradient."""
 
@@ -424,31 +436,39 @@ class AdamSolver(SGDSolver, rules.AdamSolver):
     """Adam."""
 
 
-_SOLVERS: dict[str, type[SGDSolver]] = {
-    "SGD": SGDSolver,
-    "Nesterov": NesterovSolver,
-    "AdaGrad": AdaGradSolver,
-    "RMSProp": RMSPropSolver,
-    "AdaDelta": AdaDeltaSolver,
-    "Adam": AdamSolver,
+_FACES: dict[type[Solver], type[_SolverFace]] = {
+    rules.SGDSolver: SGDSolver,
+    rules.NesterovSolver: NesterovSolver,
+    rules.AdaGradSolver: AdaGradSolver,
+    rules.RMSPropSolver: RMSPropSolver,
+    rules.AdaDeltaSolver: AdaDeltaSolver,
+    rules.AdamSolver: AdamSolver,
 }
 
 
-def get_solver(solver_file: GivenSolver, *, allow_python_layers: bool = True) -> SGDSolver:
+def get_solver(solver_file: GivenSolver, *, allow_python_layers: bool = True) -> _SolverFace:
     """The solver that a prototxt file (or text, or a SolverParameter) describes, of the class that its `type` names."""
     return make_solver(*solver_param(solver_file), allow_python_layers=allow_python_layers)
 
 
-def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers: bool = True) -> SGDSolver:
+def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers: bool = True) -> _SolverFace:
     """The solver that a SolverParameter describes."""
-    if param.type not in _SOLVERS:
-        solver.create(param, where)  # which says which there are
-    return _SOLVERS[param.type](param, where, allow_python_layers=allow_python_layers)
+    cls = _with_face(solver.find(param.type, where))
+    return cls(param, where, allow_python_layers=allow_python_layers)
+
+
+def _with_face(cls: type[Solver]) -> type[_SolverFace]:
+    """The class with the face of this file: of this package's solvers the one above, of other people's a new one."""
+    if issubclass(cls, _SolverFace):
+        return cls
+    if cls in _FACES:
+        return _FACES[cls]
+    return type(cls.__name__, (_SolverFace, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__})
 
 
 def layer_type_list() -> list[str]:
     """The names of all layer types."""
-    return list(registered_types())
+    return list(registered_types(installed=True))
 
 
 def __getattr__(name: str) -> Any:

@@ -14,14 +14,14 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 
 # From the ground floor to the roof. A name is a file or a folder of the package; a file imports its own level or below.
 LEVELS = [
-    ["device", "proto", "errors", "glog", "files", "rng"],
+    ["device", "proto", "errors", "glog", "files", "rng", "user_code"],
     ["blob", "filler", "ops", "plots"],
     ["layer", "data"],
     ["layer_types"],
     ["net"],
     ["solver"],
     ["check"],
-    ["__init__", "_modes", "classifier", "coord_map", "detector", "draw", "io", "net_spec", "pycaffe"],
+    ["__init__", "_modes", "classifier", "coord_map", "detector", "draw", "io", "net_spec", "own_types", "pycaffe"],
     ["compat"],
     ["__main__", "cli"],
 ]

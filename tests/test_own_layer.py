@@ -13,7 +13,9 @@ import pycaffe_lite as caffe
 from pycaffe_lite import cli, coord_map, draw, layer
 from pycaffe_lite import layers as L
 from pycaffe_lite.check import check
+from pycaffe_lite.errors import NetError
 from pycaffe_lite.proto.caffe_pb2 import LayerParameter
+from pycaffe_lite.user_code.registry import Registry
 
 GENERATE = runpy.run_path(str(Path(__file__).parent.parent / "docs/generate.py"))
 
@@ -78,7 +80,9 @@ def blur(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     Path("blur.py").write_text(BLUR)
     Path("net.prototxt").write_text(NET % "")
-    monkeypatch.setattr(layer, "_REGISTRY", dict(layer._REGISTRY))
+    registry = Registry("layer", "pycaffe_lite.layers", NetError)
+    registry.update(layer._REGISTRY)
+    monkeypatch.setattr(layer, "_REGISTRY", registry)
     yield importlib.import_module("blur")
     del sys.modules["blur"]
 

@@ -24,6 +24,7 @@ from ..net.filter import filter_net
 from ..net.splits import insert_splits, is_inserted
 from ..proto import Source
 from ..proto.caffe_pb2 import FillerParameter, LayerParameter, NetParameter, Phase
+from ..user_code import modules
 from . import data_layers
 from .findings import Findings
 from .text import MAX_ERRORS
@@ -211,9 +212,19 @@ def _not_looked_at(param: LayerParameter) -> str:
     """Why a layer is not set up, if it needs code that is not to be run, or a file that is not there."""
     kind = class_of(param.type)
     if name := kind.imported_class(param):
-        return f"{name} is not imported, what it computes is not checked"
+        return _of_foreign_class(name)
     missing = ((field, path) for field, path in kind.files_for_setup(param) if not os.path.exists(path))
     return next((data_layers.missing_file(field, path) for field, path in missing), "")
+
+
+def _of_foreign_class(name: str) -> str:
+    """What is to be said of a class, `module.Class`, whose module is looked for, but not run."""
+    module, _, layer = name.rpartition(".")
+    modules.check_name(module)
+    found = modules.find(module)
+    if found is None:
+        return modules.is_missing(module)
+    return modules.lacks(found, layer) or f"{name} is not imported, what it computes is not checked"
 
 
 def _is_loss(param: LayerParameter) -> bool:

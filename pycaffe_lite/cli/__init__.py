@@ -10,7 +10,8 @@ import ast
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 
 from .. import glog
@@ -42,7 +43,18 @@ def main(argv: list[str] | None = None) -> int:
     own = len(argv)
     if name == "run":  # a script's flags, --traceback too, are its own
         own = next((i for i, word in enumerate(argv) if word == "-m" or not word.startswith("-")), own)
-    return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main([*rest, *argv[own:]]), argv[:own])
+    with nullcontext() if name == "run" else _path_kept():  # a script that runs has the process for itself
+        return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main([*rest, *argv[own:]]), argv[:own])
+
+
+@contextmanager
+def _path_kept() -> Iterator[None]:
+    """Brings `sys.path` back as it was: the modules of layers and solvers may have added folders to it."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def call(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:

@@ -50,6 +50,7 @@ class Flags(argparse.ArgumentParser):
             known = [action.dest for action in self._actions]
             self.error(f'unknown {"flag" if rest[0].startswith("-") else "argument"} "{rest[0]}"{did_you_mean(name, known)}')
         glog.configure(**{field.name: getattr(values, field.name) for field in dataclasses.fields(glog.Settings)})
+        import_types(values)
         return values
 
     def _spelled(self, word: str) -> str:
@@ -77,12 +78,27 @@ def _truth(text: str) -> bool:
     return text.lower() in _TRUE
 
 
+def add_import_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds `--import`, for commands that meet layers or solvers. `import_types` obeys it."""
+    what = "module with layer or solver types of your own: a dotted name, or a .py file; may be given several times"
+    parser.add_argument("--import", action="append", default=[], metavar="MODULE", help=what)
+
+
+def import_types(values: argparse.Namespace) -> None:
+    """Imports the modules that `--import` names."""
+    if given := getattr(values, "import", None):
+        from ..own_types import import_types  # late: it brings all kernels, which `--help` does not need
+
+        import_types(given)
+
+
 def add_state_flags(flags: Flags) -> None:
-    """Adds `--level`, `--stage` and `--no-python-layers`, which every command that builds a net takes."""
+    """Adds `--level`, `--stage`, `--no-python-layers` and `--import`, which every command that builds a net takes."""
     flags.flag("level", type=int, default=0, metavar="N", help="level of the net's state (default 0)")
     flags.flag("stage", default="", metavar="NAMES", help="stages of the net's state, with commas")
     what = "refuse a net with Python layers, which run any code they name (or set PYCAFFE_LITE_NO_PYTHON_LAYERS=1)"
     flags.add_argument("--no-python-layers", action="store_true", help=what)
+    add_import_flag(flags)
 
 
 def stages(values: argparse.Namespace) -> list[str]:

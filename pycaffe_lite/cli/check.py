@@ -4,7 +4,7 @@
 
 A solver is checked with its nets. A net is checked in both phases; one whose data exist in one phase only, in that phase.
 Where its data are there their shapes are used and counted, else those that the prototxt gives; what depends on unknown
-shapes is not checked. No module of a Python layer is imported, and no weights are made.
+shapes is not checked. No module of a Python layer is imported, but what --import names; no weights are made.
 
 Warnings are about what runs, but hardly as it is meant: a blob that nobody reads, missing data, a learning rate of zero, a
 test that does not cover its data. The exit status is 1 if there are errors.
@@ -19,6 +19,7 @@ from ..blob import shape_text
 from ..check import Findings, check
 from ..check.net import Row
 from ..proto.caffe_pb2 import TEST, TRAIN
+from ._flags import add_import_flag, import_types
 
 PHASES = {"TRAIN": [TRAIN], "TEST": [TEST], "ALL": [TRAIN, TEST]}
 
@@ -28,11 +29,13 @@ def main(argv: list[str]) -> int:
         prog="pycaffe_lite check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="prototxt of a net or of a solver")
+    add_import_flag(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="show the shapes of all blobs")
     parser.add_argument("--phase", default="ALL", choices=PHASES, help="check nets in this phase (default: ALL)")
     parser.add_argument("--level", type=int, default=0, metavar="N", help="level of the nets' state (default: 0)")
     parser.add_argument("--stage", default="", metavar="NAMES", help="stages of the nets' state, with commas")
     args = parser.parse_args(argv)
+    import_types(args)
 
     failed = False
     before = glog.logger.level

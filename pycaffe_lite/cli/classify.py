@@ -21,6 +21,7 @@ from .. import io, pycaffe
 from ..classifier import Classifier
 from ..errors import DataError
 from ..files import atomic_write
+from ._flags import add_import_flag, import_types
 
 MODEL = "models/bvlc_reference_caffenet"
 MEAN_FILE = "python/caffe/imagenet/ilsvrc_2012_mean.npy"
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--print_results", action="store_true", help="print the five best classes of the first image")
     args = parser.parse_args(argv)
+    import_types(args)
 
     print(set_mode(args.gpu))
     mean = load_mean(args.mean_file)
@@ -69,6 +71,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model_def", default=f"{MODEL}/deploy.prototxt", help="prototxt of the net")
     parser.add_argument("--pretrained_model", default=f"{MODEL}/bvlc_reference_caffenet.caffemodel", help="its weights")
     parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
+    add_import_flag(parser)
     parser.add_argument("--mean_file", default=MEAN_FILE, help=".npy, K x H x W, whose mean colour is subtracted; '': none")
     parser.add_argument("--input_scale", type=float, help="factor after the mean")
     parser.add_argument("--raw_scale", type=float, default=255.0, help="factor before the mean (default: 255)")

@@ -22,6 +22,7 @@ import numpy as np
 from ..detector import COORDINATES, Detector, read_windows
 from ..errors import DataError
 from ..files import atomic_write
+from ._flags import import_types
 from .classify import add_model_flags, integers, load_mean, set_mode
 
 CROP_MODES = ("list", "selective_search")
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--crop_mode", choices=CROP_MODES, help="where windows come from (default: list for .csv)")
     parser.add_argument("--context_pad", type=int, default=16, help="pixels of context around a window (default: 16)")
     args = parser.parse_args(argv)
+    import_types(args)
 
     check_output(args.output_file)
     mode = _crop_mode(args.input_file, args.crop_mode)

@@ -10,6 +10,7 @@ import argparse
 
 from ..draw import RANKDIRS, draw_net_to_file
 from ..proto import caffe_pb2, read_net
+from ._flags import add_import_flag, import_types
 
 PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST, "ALL": None}
 
@@ -20,8 +21,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("output_image_file", help="image to write")
     parser.add_argument("--rankdir", default="LR", choices=RANKDIRS, help="the way the arrows run (default: LR)")
     parser.add_argument("--phase", default="ALL", choices=PHASES, help="draw the layers of this phase (default: ALL)")
+    add_import_flag(parser)
     parser.add_argument("--display_lrm", action="store_true", help="show learning rate multipliers")
     args = parser.parse_args(argv)
+    import_types(args)
 
     net, _ = read_net(args.input_net_proto_file)
     print(f"Drawing net to {args.output_image_file}")

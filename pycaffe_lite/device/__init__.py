@@ -5,14 +5,18 @@
 - `expressions`: elementwise operations, each one expression, from which the loops of all devices are made.
 - `kernels`: loops that Numba compiles for the bodies of the host.
 - `blas`: `gemm`, the matrix product that kernels call.
+- `blas_threads`: `serial_blas`, which holds BLAS to one thread while kernels run.
+- `threads`: `start_threads`, what nets call before their first kernel.
 - `cuda`: what there is of CUDA, and what to install where it is missing.
 """
 
+from .blas_threads import serial_blas
 from .cuda import cuda_device_count, cuda_problem, use_gpu_or_warn
 from .expressions import Elementwise, elementwise
-from .kernels import KERNELS, Kernel, chunk, function, inlined, kernel, num_threads, prange, serial_blas
+from .kernels import KERNELS, Kernel, chunk, function, inlined, kernel, num_threads, prange
 from .memory import HOST, Device, Head, MemoryPart, SyncedMemory, aligned_zeros, array_module, current, use
 from .operations import OPERATIONS, Operation, operation
+from .threads import start_threads
 
 __all__ = [
     "HOST",
@@ -39,6 +43,7 @@ __all__ = [
     "operation",
     "prange",
     "serial_blas",
+    "start_threads",
     "use",
     "use_gpu_or_warn",
 ]

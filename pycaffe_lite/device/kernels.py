@@ -22,7 +22,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,11 @@ from numba import prange
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
-from threadpoolctl import ThreadpoolController
 
 from ..errors import DeviceError
 from .memory import current
 
-__all__ = ["KERNELS", "Kernel", "chunk", "function", "inlined", "kernel", "num_threads", "prange", "serial_blas"]
+__all__ = ["KERNELS", "Kernel", "chunk", "function", "inlined", "kernel", "num_threads", "prange"]
 
 # Sums may be reordered (that is what vectors need); NaN and infinity keep their meaning, so a diverged net shows as one.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
@@ -223,15 +222,3 @@ def _is_small(args: tuple) -> bool:
 def kernel(body: Callable) -> Kernel:
     """Makes a kernel of its host body, a function with at least one `prange` loop."""
     return Kernel(body)
-
-
-@functools.cache
-def _blas_controller() -> ThreadpoolController:
-    import scipy.linalg.cython_blas  # noqa: F401  the BLAS that kernels call has to be loaded to be found
-
-    return ThreadpoolController().select(user_api="blas")
-
-
-def serial_blas() -> AbstractContextManager:
-    """Holds BLAS to one thread: kernels call it from threads of their own, and two pools on the same cores stall."""
-    return _blas_controller().limit(limits=1)

@@ -12,7 +12,8 @@ A top has a loss weight only where the prototxt gives one. Such a net runs code 
 and can be refused: see `allow_python_layers` of Net.
 
 `python_param`:
-- `module` (required): the module that Python imports (from `sys.path`, to which PYTHONPATH adds).
+- `module` (required): the module that Python imports: from `sys.path`, to which PYTHONPATH adds, else from the current
+  folder. `import caffe` in it means pycaffe_lite.
 - `layer` (required): the name of a class in it that is derived from `pycaffe_lite.Layer`.
 - `param_str` (default ""): any text, for the class to read.
 - `share_in_parallel` (default false): no effect.
@@ -23,15 +24,14 @@ take part in exact resume, with `save_state` and `load_state`.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import NetError, did_you_mean
 from ..layer import Blobs, Layer, register
 from ..proto.caffe_pb2 import LayerParameter, PythonParameter
+from ..user_code import modules
+from ..user_code.caffe_name import caffe_is_this_package
 
 
 @register("Python")
@@ -49,7 +49,8 @@ class Python(Layer):
         self.blobs.dtype = user.dtype = self.dtype
         user.blobs, user.phase, user.param_str = self.blobs, self.phase, self.param.python_param.param_str
         user.param_str_ = user.param_str  # its name until 2015, which many layers still use
-        user.setup(bottom, top)
+        with caffe_is_this_package():  # some import it here
+            user.setup(bottom, top)
         self.param_propagate_down = [True] * len(self.blobs)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -76,7 +77,7 @@ class Python(Layer):
 
 
 def _load_class(param: PythonParameter) -> type[Layer]:
-    module = _load_module(param.module)
+    module = modules.load(param.module)
     found = getattr(module, param.layer, None)
     if isinstance(found, type) and issubclass(found, Layer):
         return found
@@ -84,23 +85,10 @@ def _load_class(param: PythonParameter) -> type[Layer]:
     hint = did_you_mean(param.layer, classes)
     if found is None:
         raise NetError(f'the module "{param.module}" has no class "{param.layer}"{hint}')
-    raise NetError(f'"{param.layer}" of the module "{param.module}" is no class derived from pycaffe_lite.Layer{hint}')
-
-
-def _load_module(name: str) -> Any:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise NetError(f'expected the dotted name of a module in python_param.module, received "{name}"')
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, but not what it imports
-        hint = did_you_mean(name, _modules_beside(name))
-        raise NetError(f'there is no Python module "{name}"{hint}; Python looks in sys.path, set PYTHONPATH') from error
-
-
-def _modules_beside(name: str) -> Iterable[str]:
-    """The modules of the package that `name` belongs to; without a package, those that can be imported."""
-    package, _, _ = name.rpartition(".")
-    path = getattr(sys.modules.get(package), "__path__", [] if package else None)
-    return [module.name for module in pkgutil.iter_modules(path, f"{package}." if package else "")]
+    what = f'"{param.layer}" of the module "{param.module}"'
+    if isinstance(found, type) and (file := modules.of_another_caffe(found)):
+        raise NetError(
+            f"{what} is derived from the Layer of another caffe, {file}: the program imported the module before this net "
+            f"did; call pycaffe_lite.install_as_caffe() first"
+        )
+    raise NetError(f"{what} is no class derived from pycaffe_lite.Layer{hint}")

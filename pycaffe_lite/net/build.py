@@ -14,6 +14,7 @@ import numpy as np
 from .. import glog, layer_types  # noqa: F401  registers the types
 from .. import layer as layer_registry
 from ..blob import Blob, shape_text
+from ..device import start_threads
 from ..errors import CaffeError, NetError, located
 from ..layer import Layer
 from ..proto import Source
@@ -102,6 +103,7 @@ def build(net: NetParameter, source: Source, dtype: Any = np.float32, allow_pyth
     Without `allow_python_layers` a net that has any is refused before their modules are imported.
     """
     _warn_of_python_layers(net, source, allow_python_layers)
+    start_threads()
     builder = Builder(net, source, np.dtype(dtype))
     for param in net.layer:
         builder.add(param)
@@ -166,7 +168,7 @@ class Builder:
                 )
             layer = layer_registry.create(param)
             _note_engine(param, where)
-            layer.dtype = self.dtype
+            layer.dtype = layer.blobs.dtype = self.dtype
             node = Node(layer, param.name, where)
             self._connect_bottoms(node)
             self._connect_tops(node)

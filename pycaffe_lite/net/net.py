@@ -11,6 +11,7 @@ from .. import glog
 from ..blob import Blob, shape_text
 from ..device import array_module, serial_blas
 from ..errors import NetError, did_you_mean
+from ..ops import scratch
 from ..proto import Source
 from ..proto.caffe_pb2 import NetParameter
 from .build import Learnable, Node, Param, build, placed
@@ -41,6 +42,7 @@ class Net:
         allow_python_layers: bool = True,
     ):
         source = source or Source("")
+        scratch.open_net(self)
         self.name = param.name
         self.phase = param.state.phase
         self.debug_info = param.debug_info
@@ -128,6 +130,7 @@ class Net:
         """Ends background threads and closes databases. The blobs stay readable."""
         for node in self.nodes:
             node.layer.close()
+        scratch.close_net(self)
 
     def find(self, name: str) -> Node | None:
         """The first layer with that name, if there is one."""

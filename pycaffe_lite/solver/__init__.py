@@ -4,7 +4,7 @@
 """
 
 from . import rules  # noqa: F401  registers the types
-from .solver import Action, Solver, create
+from .solver import Action, Solver, create, find, register
 from .testing import output_elements, output_values
 
-__all__ = ["Action", "Solver", "create", "output_elements", "output_values"]
+__all__ = ["Action", "Solver", "create", "find", "output_elements", "output_values", "register"]

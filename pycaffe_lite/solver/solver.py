@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from .. import glog, rng
 from ..blob import Blob
 from ..device import array_module, serial_blas, use_gpu_or_warn
-from ..errors import SolverError, did_you_mean, located
+from ..errors import SolverError, located
 from ..net import Net, states
 from ..proto.caffe_pb2 import SolverParameter
+from ..user_code.registry import Registry
 from . import finite, nets, policies, snapshotting, testing
 from .arena import Arena, multipliers
 from .testing import log_outputs, output_values
@@ -318,25 +319,21 @@ class _Timer:
 
 # ---- registry -----------------------------------------------------------------------------------------------------
 
-_REGISTRY: dict[str, type[Solver]] = {}
+_REGISTRY: Registry[type[Solver]] = Registry("solver", "pycaffe_lite.solvers", SolverError)
 S = TypeVar("S", bound=type[Solver])
 
 
 def register(name: str) -> Callable[[S], S]:
     """Class decorator: makes a solver known under the name that `type:` gives in a solver file."""
+    return _REGISTRY.register(name)  # type: ignore[return-value]  # the same class
 
-    def add(solver: S) -> S:
-        _REGISTRY[name] = solver
-        return solver
 
-    return add
+def find(name: str, where: str = "") -> type[Solver]:
+    """The class that a solver file calls `name`."""
+    with located(where):
+        return _REGISTRY.find(name)
 
 
 def create(param: SolverParameter, where: str = "", make_net: Callable[..., Any] = Net) -> Solver:
     """The solver that `param.type` names."""
-    if param.type not in _REGISTRY:
-        known = ", ".join(_REGISTRY)
-        raise SolverError(
-            f'unknown solver type "{param.type}"{did_you_mean(param.type, _REGISTRY)}; there are {known}', where, "type"
-        )
-    return _REGISTRY[param.type](param, where, make_net)
+    return find(param.type, where)(param, where, make_net)

@@ -1,0 +1,98 @@
+"""How many threads BLAS may use while a net runs: one.
+
+Kernels call BLAS from threads of their own, and two pools of threads on the same cores stall each other. The number of
+threads of BLAS is a setting of the whole process, which NumPy sees too. So the holders of the limit are counted: the first
+one sets it, and when the last one lets go, BLAS gets back the numbers of threads that it had before.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.RLock()  # reentrant: a signal, or the collection of garbage, may end a hold while this thread changes one
+_holders: dict[int, int] = {}  # the holds that are in force: id of the object, and the thread that it belongs to
+_before: list[tuple[Any, int]] = []  # libraries of BLAS and their numbers of threads, from the first hold to the last
+
+
+def serial_blas() -> _Hold:
+    """Holds BLAS to one thread for the length of a `with` block, in any number of threads and blocks at once."""
+    return _Hold()
+
+
+class _Hold:
+    """One `with` block's hold on the limit. It also ends with the object, should an interrupt come before the block does."""
+
+    def __enter__(self) -> None:
+        with _lock:
+            first = not _holders
+            _holders[id(self)] = threading.get_ident()
+            if first:
+                _limit()
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+
+    def __del__(self) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if id(self) not in _holders:
+            return
+        with _lock:
+            _holders.pop(id(self), None)
+            if not _holders:
+                _restore()
+
+
+@functools.cache
+def _libraries() -> list[Any]:
+    import scipy.linalg.cython_blas  # noqa: F401  the BLAS that kernels call has to be loaded to be found
+
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _limit() -> None:
+    if not _before:  # an interrupt may have ended a restoration half way: what was there before that is still known
+        _before[:] = [(library, library.num_threads) for library in _libraries()]
+    for library, _ in _before:
+        _set(library, 1)
+
+
+def _restore() -> None:
+    for library, threads in _before:
+        _set(library, threads)
+    _before.clear()
+
+
+def _set(library: Any, threads: int) -> None:
+    """Sets a library's number of threads from whichever thread this is.
+
+    From version 3.8 on threadpoolctl lets the thread that set the number first change it, and silently refuses all others.
+    The last holder need not be that thread, so nobody keeps this right.
+    """
+    give_up_right = getattr(library, "clear_controlling_thread", None)
+    if give_up_right is not None:
+        give_up_right(force=True)
+    library.set_num_threads(threads)
+    if give_up_right is not None:
+        give_up_right(force=True)
+
+
+def _after_fork() -> None:
+    """Ends the holds of threads that exist in the parent only. The lock was taken before the fork: nothing is half done."""
+    here = threading.get_ident()
+    for hold, thread in list(_holders.items()):
+        if thread != here:
+            del _holders[hold]
+    if not _holders:
+        _restore()
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)

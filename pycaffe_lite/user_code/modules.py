@@ -1,0 +1,181 @@
+"""Finding and loading the modules that users write."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+from ..errors import CaffeError, NetError, did_you_mean
+from .caffe_name import FOLDER, caffe_is_this_package
+
+
+def load(name: str) -> ModuleType:
+    """Imports a module by its dotted name. Raises `NetError` for one that is not there; its own errors come as they are.
+
+    `import caffe` in the module means this package. A module that is nowhere on `sys.path` is looked for in the current
+    folder, where the paths in a prototxt start; that folder is then the last one on `sys.path`.
+    """
+    check_name(name)
+    top = name.partition(".")[0]
+    if _on_path(top) is None and _here(top) is not None:
+        sys.path.append(os.getcwd())
+    try:
+        with caffe_is_this_package():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, but not what it imports
+        raise NetError(is_missing(name)) from error
+
+
+def load_types(given: str) -> None:
+    """Imports a module that registers types, which a person named: by its dotted name or by the path of its .py file.
+
+    Whatever its code raises is a `NetError` with the line where it stopped.
+    """
+    try:
+        if given.endswith(".py") or os.sep in given:
+            _load_file(given)
+        else:
+            check_name(given, "--import")
+            load(given)
+    except CaffeError as error:
+        error.where = error.where or f"--import {given}"
+        raise
+    except Exception as error:
+        raise NetError(f"{_place(error)}: {type(error).__name__}: {error}", f"--import {given}") from error
+
+
+def _load_file(path: str) -> None:
+    """Imports a file under its name without the ending. Its folder gets onto `sys.path`, for what lies beside it."""
+    folder, file = os.path.split(os.path.abspath(path))
+    name = file.removesuffix(".py")
+    if not os.path.isfile(path):
+        beside = os.listdir(folder) if os.path.isdir(folder) else []
+        raise NetError(f'there is no file "{path}"{did_you_mean(file, beside)}; relative paths start at {os.getcwd()}')
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if os.path.realpath(getattr(loaded, "__file__", None) or "") == os.path.realpath(path):
+            return
+        raise NetError(f'a module "{name}" is loaded already, {loaded}: give the file another name')
+    if folder not in sys.path:
+        sys.path.append(folder)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise NetError(f'expected a .py file, received "{path}"')
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        with caffe_is_this_package():
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _place(error: Exception) -> str:
+    """File and line of the code that raised an error."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}"
+
+
+def check_name(name: str, what: str = "python_param.module") -> None:
+    """Raises `NetError` for what is no dotted name."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise NetError(f'expected the dotted name of a module in {what}, received "{name}"')
+
+
+def find(name: str) -> ModuleSpec | None:
+    """Where a module is, without running any of its code, nor that of the packages around it. None: it is not there."""
+    top, *rest = name.split(".")
+    spec = _on_path(top) or _here(top)
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+    return spec
+
+
+def _on_path(top: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(top)
+    except ValueError:  # it is loaded, but was made by hand and has no spec: tests do so
+        return ModuleSpec(top, None)
+
+
+def _here(top: str) -> ModuleSpec | None:
+    return PathFinder.find_spec(top, [os.getcwd()])
+
+
+def is_missing(name: str) -> str:
+    """What to say of a module that is not there: the nearest name, and where Python looks."""
+    hint = did_you_mean(name, _modules_beside(name))
+    return f'there is no Python module "{name}"{hint}; Python looks in {_folders()}; set PYTHONPATH to add others'
+
+
+def _folders() -> str:
+    """The folders of `sys.path` that modules of users may be in."""
+    own = [entry for entry in sys.path if entry and entry != FOLDER and not entry.startswith((sys.prefix, sys.base_prefix))]
+    return ", ".join([*dict.fromkeys([*own, os.getcwd()]), "its own folders"])
+
+
+def _modules_beside(name: str) -> Iterable[str]:
+    """The modules of the package that `name` belongs to; without a package, those that can be imported."""
+    package, _, _ = name.rpartition(".")
+    folders: Iterable[str] = [*sys.path, os.getcwd()]
+    if package:
+        found = find(package)
+        folders = (found and found.submodule_search_locations) or []
+    return [module.name for module in pkgutil.iter_modules(list(folders), package and f"{package}.")]
+
+
+def lacks(spec: ModuleSpec, name: str) -> str:
+    """What to say of a module whose text, which is read and not run, nowhere gives a value to `name`; else nothing."""
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return ""
+    try:
+        with open(spec.origin, "rb") as file:
+            tree = ast.parse(file.read())
+    except OSError:
+        return ""
+    except (SyntaxError, ValueError) as error:
+        return f"{spec.origin} is no Python of this version ({error})"
+    classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    if name in classes or name in _bound(tree) or "*" in _bound(tree):
+        return ""
+    return f'the module "{spec.name}" has no class "{name}"{did_you_mean(name, classes)}'
+
+
+def _bound(tree: ast.AST) -> set[str]:
+    """All that a module may give a value to by other means than a class: "*" for what cannot be told from its text."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef):
+            names.add("*" if node.name == "__getattr__" else node.name)
+        elif isinstance(node, ast.Name) and node.id in ("globals", "setattr", "exec", "vars"):
+            names.add("*")
+    return names
+
+
+def of_another_caffe(found: type) -> str:
+    """The file of another caffe that a class is derived from; empty if there is none."""
+    for base in found.__mro__:
+        if base.__module__.partition(".")[0] == "caffe":
+            with suppress(KeyError):
+                return str(getattr(sys.modules[base.__module__], "__file__", None) or base.__module__)
+            return base.__module__
+    return ""

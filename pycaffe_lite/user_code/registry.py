@@ -1,0 +1,90 @@
+"""Types by the names that prototxts give them: this package's, those of a user's modules, those of installed packages."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from .. import glog
+from ..errors import CaffeError, did_you_mean
+from .caffe_name import caffe_is_this_package
+
+T = TypeVar("T", bound=type)
+
+
+class Registry(dict[str, T]):
+    """Name to class. `kind` is what errors call a type, `group` the entry points of packages that bring some.
+
+    A package names modules that register types when they are imported:
+
+        [project.entry-points."pycaffe_lite.layers"]
+        mine = "my_package.layers"
+
+    They are imported when a type is asked for that nobody has registered, or when all types are to be listed.
+    """
+
+    def __init__(self, kind: str, group: str, error: type[CaffeError]):
+        super().__init__()
+        self.kind, self.group, self.error = kind, group, error
+        self._lock = threading.RLock()  # a module that is being imported may itself ask for a type
+        self._asked = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Class decorator: makes a type known under the name that a prototxt uses.
+
+        A class that is defined once more, by a module that is reloaded or a cell of a notebook, takes the place of the old.
+        """
+
+        def add(cls: T) -> T:
+            before = self.get(name)
+            if before is not None and not _is_new_version(before, cls):
+                raise self.error(f'the {self.kind} type "{name}" is registered already, by {_describe(before)}')
+            self[name] = cls
+            return cls
+
+        return add
+
+    def find(self, name: str) -> T:
+        """The class of that name. Raises the registry's error for one that neither this package nor others know."""
+        if name not in self:
+            self.load_installed()
+        if name not in self:
+            raise self.error(f'unknown {self.kind} type "{name}"{self._hint(name)}', field="type")
+        return self[name]
+
+    def _hint(self, name: str) -> str:
+        known = f"; there are {', '.join(self)}" if len(self) < 20 else ""
+        near = did_you_mean(name, self)
+        return f"{near}{known}" if near else f"{known}; --import names a module with types of your own"
+
+    def load_installed(self) -> None:
+        """Imports the modules that installed packages name, once. One that fails is a warning: a net may not need it."""
+        with self._lock:
+            if self._asked:
+                return
+            self._asked = True
+            for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value)):
+                try:
+                    with caffe_is_this_package():
+                        entry.load()
+                except Exception as error:  # whatever code of others raises
+                    package = entry.dist.name if entry.dist else "an installed package"
+                    problem = f"{type(error).__name__}: {error}"
+                    glog.warning(f"the {self.kind} types of {package} ({entry.value}) cannot be loaded: {problem}")
+
+
+def _is_new_version(before: type, cls: type) -> bool:
+    """Whether this is the same class of the same module, defined again."""
+    same_module = before.__module__ == cls.__module__ or _file(before) == _file(cls) != ""
+    return same_module and before.__qualname__ == cls.__qualname__
+
+
+def _describe(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}" + (f" in {_file(cls)}" if _file(cls) else "")
+
+
+def _file(cls: type) -> str:
+    return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
