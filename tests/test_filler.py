@@ -121,7 +121,7 @@ def test_every_filler_writes_every_element_of_any_dtype(name):
         assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("name", set(FILLERS) - {"bilinear"})
+@pytest.mark.parametrize("name", [name for name in FILLERS if name != "bilinear"])
 @pytest.mark.parametrize("shape", [(), (3,), (0,), (2, 0, 3), (2, 3, 2, 2, 2)])
 def test_blobs_of_any_number_of_axes(name, shape):
     assert np.isfinite(filled(f'type: "{name}"', shape)).all()
