@@ -237,6 +237,7 @@ BROKEN = {
     "download_model_binary": "folder -> error: folder/readme.md: there is no such file",
     "draw_net": "junk out.png -> error: junk: this is no prototxt but a binary file",
     "extract_features": "junk empty.prototxt x db 1 lmdb -> error: junk: expected a NetParameter in binary form",
+    "warmup": "junk -> error: junk: this is no prototxt but a binary file",
     "extract_seconds": "junk out -> error: junk: no line has both a time stamp",
     "get_cifar10": "--from=folder --to=folder -> error: folder",
     "get_mnist": "--from=folder --to=folder -> error: folder",

@@ -6,8 +6,6 @@ import importlib
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -17,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pycaffe_lite.device import Kernel, blas, chunk, kernel, kernels, num_threads, prange, serial_blas
+from pycaffe_lite.device import Kernel, blas, cache, chunk, kernel, kernels, num_threads, prange, serial_blas
 from pycaffe_lite.ops import matmul as matmul_module
 from pycaffe_lite.ops.convolution import columns
 from pycaffe_lite.ops.matmul import matmul
@@ -127,7 +125,7 @@ def test_matmul_of_shapes_that_do_not_fit(shape):
 
 @given(st.integers(0, 300), st.integers(1, 40))
 def test_chunks_cover_everything_once_and_evenly(n, chunks):
-    ranges = [chunk(i, chunks, n) for i in range(chunks)]
+    ranges = [chunk.py_func(i, chunks, n) for i in range(chunks)]
     assert [i for low, high in ranges for i in range(low, high)] == list(range(n))
     sizes = [high - low for low, high in ranges]
     assert max(sizes) - min(sizes) <= 1
@@ -142,7 +140,7 @@ def _chunk_bounds(bounds, n):
 def test_chunks_inside_a_kernel():
     bounds = np.zeros((7, 2), np.int64)
     _chunk_bounds(bounds, 2**40 + 3)
-    assert [tuple(row) for row in bounds.tolist()] == [chunk(i, 7, 2**40 + 3) for i in range(7)]
+    assert [tuple(row) for row in bounds.tolist()] == [chunk.py_func(i, 7, 2**40 + 3) for i in range(7)]
 
 
 @kernel
@@ -247,20 +245,20 @@ def test_the_caches_key_changes_with_every_function_that_a_kernel_calls(tmp_path
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     add = importlib.import_module("body").add
-    first = kernels._key(add)
+    first = cache.digest(add)
     for name in ("inner", "outer", "body"):
         (tmp_path / f"{name}.py").write_text(files[name] + "#")
-        assert kernels._key(add) != first, name
+        assert cache.digest(add) != first, name
         (tmp_path / f"{name}.py").write_text(files[name])
     (tmp_path / "other.py").write_text("#")
-    assert kernels._key(add) == first
+    assert cache.digest(add) == first
 
 
 def test_the_key_of_a_convolution_covers_the_columns_and_the_matrix_product(monkeypatch):
     read = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or b"")
-    kernels._key(columns.to_windows.host_body)
-    assert read == ["blas.py", "kernels.py", "columns.py", "im2col.py"]
+    cache.digest(columns.to_windows.host_body)
+    assert read == ["blas.py", "compiler.py", "expressions.py", "kernels.py", "columns.py", "im2col.py"]
 
 
 BITS = """
@@ -290,16 +288,17 @@ def test_code_just_compiled_and_code_from_the_cache_give_the_same_bits(tmp_path)
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
-    root = kernels._cache_root
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
-    assert root() == tmp_path / "numba" / "kernels"
-    monkeypatch.delenv("NUMBA_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert root() == tmp_path / "xdg" / "pycaffe_lite" / "kernels"
-    monkeypatch.delenv("XDG_CACHE_HOME")
+    for name in (*cache.VARIABLES, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     if os.name == "posix":
-        assert root() == tmp_path / ".cache" / "pycaffe_lite" / "kernels"
+        assert cache.root() == tmp_path / ".cache" / "pycaffe_lite" / "kernels"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.root() == tmp_path / "xdg" / "pycaffe_lite" / "kernels"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
+    assert cache.root() == tmp_path / "numba" / "kernels"
+    monkeypatch.setenv("PYCAFFE_LITE_CACHE_DIR", str(tmp_path / "own"))
+    assert cache.root() == tmp_path / "own" / "kernels"
 
 
 def _halve(x):
@@ -308,55 +307,43 @@ def _halve(x):
 
 
 def test_parallel_and_serial_code_are_kept_apart(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernels, "_cache_root", lambda: tmp_path)
-    before = numba.config.CACHE_DIR
+    monkeypatch.setattr(cache, "root", lambda: tmp_path)
     for body in (Kernel(_halve), Kernel(_halve).serial):
         x = np.full(3, 8.0)
         body(x)
         np.testing.assert_array_equal(x, 4)
     assert list((tmp_path / "parallel").rglob("*.nbc"))
     assert list((tmp_path / "serial").rglob("*.nbc"))
-    assert before == numba.config.CACHE_DIR
 
 
 def test_kernels_run_where_no_folder_can_be_made(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(kernels, "_cache_root", lambda: tmp_path / "file" / "folder")
-    before, x = numba.config.CACHE_DIR, np.full(3, 8.0)
+    monkeypatch.setattr(cache, "root", lambda: tmp_path / "file" / "folder")
+    x = np.full(3, 8.0)
     Kernel(_halve).serial(x)
     np.testing.assert_array_equal(x, 4)
-    assert before == numba.config.CACHE_DIR
 
 
 def test_kernels_run_where_the_disk_is_full(monkeypatch, tmp_path):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kernels, "_cache_root", lambda: tmp_path)
+    monkeypatch.setattr(cache, "root", lambda: tmp_path)
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._open_for_write", full)
     x = np.full(3, 8.0)
     Kernel(_halve).serial(x)
     np.testing.assert_array_equal(x, 4)
 
 
-def test_two_threads_that_compile_do_not_mix_their_folders(monkeypatch, tmp_path):
-    folders = {}
-
-    class Slow(kernels._Cache):
-        def __init__(self, body):
-            folder = numba.config.CACHE_DIR
-            time.sleep(0.05)
-            folders[threading.current_thread().name] = (folder, numba.config.CACHE_DIR)
-            super().__init__(body)
-
-    monkeypatch.setattr(kernels, "_cache_root", lambda: tmp_path)
-    monkeypatch.setattr(kernels, "_Cache", Slow)
-    before = numba.config.CACHE_DIR
-    threads = [threading.Thread(target=getattr, args=(Kernel(_halve), name), name=name) for name in ("serial", "_parallel")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    serial, parallel = (str(tmp_path / kind / kernels._key(_halve)) for kind in ("serial", "parallel"))
-    assert folders == {"serial": (serial, serial), "_parallel": (parallel, parallel)}
-    assert before == numba.config.CACHE_DIR
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_file_that_is_damaged_is_compiled_anew(monkeypatch, tmp_path, ending):
+    monkeypatch.setattr(cache, "root", lambda: tmp_path)
+    Kernel(_halve).serial(np.ones(3))
+    (file,) = tmp_path.rglob(f"*.{ending}")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    for misses in (1, 0):  # the second time, all is well again
+        x, body = np.full(3, 8.0), Kernel(_halve)
+        body.serial(x)
+        np.testing.assert_array_equal(x, 4)
+        assert sum(body.serial.stats.cache_misses.values()) == misses

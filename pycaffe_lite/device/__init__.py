@@ -3,7 +3,7 @@
 - `memory`: arrays that exist on the host, on a device, or on both, and the device that is current.
 - `operations`: one name with a body for each device; the array that it is given picks the body.
 - `expressions`: elementwise operations, each one expression, from which the loops of all devices are made.
-- `kernels`: loops that Numba compiles for the bodies of the host.
+- `kernels`: loops of the host that Numba compiles, as `compiler` says; `cache`, `notice` and `ahead` serve it.
 - `blas`: `gemm`, the matrix product that kernels call.
 - `blas_threads`: `serial_blas`, which holds BLAS to one thread while kernels run.
 - `threads`: `start_threads`, what nets call before their first kernel.

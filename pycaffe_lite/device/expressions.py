@@ -48,7 +48,8 @@ class Elementwise:
         self._numpy = numpy
         self._loops: dict[tuple[int | None, ...], Kernel] = {}  # of the host
         self._of_devices: dict[str, Callable] = {}
-        OPERATIONS[f"{expression.__module__.partition('.')[2]}.{expression.__name__}"] = self
+        self._key = f"{expression.__module__.partition('.')[2]}.{expression.__name__}"
+        OPERATIONS[self._key] = self
 
     def __call__(self, *arrays: Any, out: Any, **numbers: Any) -> None:
         outputs = out if isinstance(out, tuple) else (out,)
@@ -64,7 +65,7 @@ class Elementwise:
         else:
             updated = tuple(_place_of(output, arrays) for output in outputs)
             fresh = [output for output, place in zip(outputs, updated) if place is None]
-            self._loop(updated)(*(a.reshape(-1) for a in arrays), *values, *(a.reshape(-1) for a in fresh))
+            self.loop(updated)(*(a.reshape(-1) for a in arrays), *values, *(a.reshape(-1) for a in fresh))
 
     def _value(self, name: str, given: dict[str, Any], real: Any) -> Any:
         value = given[name] if name in given else self._defaults[name]
@@ -95,16 +96,16 @@ class Elementwise:
         function.__module__ = self.expression.__module__
         return function
 
-    def _loop(self, updated: tuple[int | None, ...]) -> Kernel:
+    def loop(self, updated: tuple[int | None, ...]) -> Kernel:
+        """The host's loop. `updated` has for each output the array that it is, or None."""
         if updated not in self._loops:
             self._loops[updated] = self._make_loop(updated)
         return self._loops[updated]
 
     def _make_loop(self, updated: tuple[int | None, ...]) -> Kernel:
-        """The host's loop. It stands at the place of the expression, so that it is cached and shown as that.
+        """A loop at the place of the expression, so that it is cached and shown as that.
 
-        `updated` has for each output the array that it is, or None. A loop that says so can be made of vectors, where one
-        that is given an array twice has to look out for itself.
+        One that knows which arrays it updates can be made of vectors; one that is given an array twice looks out for itself.
         """
         results = [f"out{k}" if place is None else self.arrays[place] for k, place in enumerate(updated)]
         parameters = [*self.arrays, *self.numbers, *(f"out{k}" for k, place in enumerate(updated) if place is None)]
@@ -118,7 +119,7 @@ class Elementwise:
         space: dict[str, Any] = {"prange": prange, "expression": inlined(self.scalar)}
         space["__name__"] = self.expression.__module__
         exec(compile("\n" * (code.co_firstlineno - 1) + text, code.co_filename, "exec"), space)
-        return Kernel(space[self.__name__])
+        return Kernel(space[self.__name__], made_by=(self._key, updated))
 
 
 def _place_of(output: Any, arrays: tuple) -> int | None:

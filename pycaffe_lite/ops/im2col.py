@@ -1,7 +1,7 @@
 """Windows of an image laid out as columns, and back (Caffe's im2col.cpp); convolution becomes a matrix product.
 
-`geometry` describes each spatial axis by one row `(in, out, kernel, stride, pad, dilation)`, in an operation as tuples, in a
-kernel as an array. An image is a flat array of
+`geometry` describes each spatial axis by one row `(in, out, kernel, stride, pad, dilation)`. A kernel gets it as
+`for_kernels(geometry)`, and is compiled without the code for the other numbers of axes. An image is a flat array of
 `channels` planes of `in` pixels; `col` is a flat matrix of `channels * kernel positions` rows and `out` positions columns.
 The functions fill rows `first` to `last` (not included), so that several threads can share one image; a row is a channel
 and a kernel position, and col2im needs whole channels.
@@ -12,6 +12,8 @@ test keeps a loop from being vectorised.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,34 +25,41 @@ Geometry = tuple[tuple[int, ...], ...]
 unsigned = np.uintp
 
 
+def for_kernels(geometry: Sequence[Sequence[int]]) -> np.ndarray:
+    """`geometry` as kernels want it: 2 x 6 for two axes, else flat. Numba knows the number of dimensions, not the sizes."""
+    array = np.array(geometry, np.int64)
+    return array if len(geometry) == 2 else array.reshape(-1)
+
+
 @operation
 def lay_out_windows(images: Any, columns: Any, geometry: Geometry) -> None:
     """columns[n, c] = what the windows see of images[n, c]. images: N x C x pixels, columns: N x C x (positions windows)."""
-    im2col_forward(images, np.array(geometry, np.int64), columns)
+    positions = math.prod(row[2] for row in geometry)
+    im2col_forward(images, for_kernels(geometry), positions, columns)
 
 
 @operation
 def add_up_windows(columns: Any, images: Any, geometry: Geometry) -> None:
     """The gradient of `lay_out_windows`: each pixel is the sum of what the windows saw of it."""
-    im2col_backward(columns, np.array(geometry, np.int64), images)
+    im2col_backward(columns, for_kernels(geometry), images)
 
 
 @function
 def im2col(image, geometry, first, last, col):
     """Rows `first`..`last` of the columns of one image; padding reads as zero."""
-    if geometry.shape[0] == 2:
+    if geometry.ndim == 2:
         _im2col_2d(image, geometry, first, last, col)
     else:
-        _im2col_nd(image, geometry, first, last, col)
+        _im2col_nd(image, geometry.reshape(-1, 6), first, last, col)
 
 
 @function
 def col2im(col, geometry, first, last, image):
     """Adds the columns of channels `first`..`last` up into their pixels, which are zeroed first."""
-    if geometry.shape[0] == 2:
+    if geometry.ndim == 2:
         _col2im_2d(col, geometry, first, last, image)
     else:
-        _col2im_nd(col, geometry, first, last, image)
+        _col2im_nd(col, geometry.reshape(-1, 6), first, last, image)
 
 
 @function
@@ -205,10 +214,9 @@ def _col2im_nd(col, geometry, first, last, image):
 
 
 @kernel
-def im2col_forward(images, geometry, columns):
-    """images: N x C x pixels, columns: N x C x (kernel positions * windows)"""
+def im2col_forward(images, geometry, rows, columns):
+    """images: N x C x pixels, columns: N x C x (`rows` kernel positions * windows)"""
     count, channels = columns.shape[:2]
-    rows = np.prod(geometry[:, 2])
     images, columns = images.reshape(count, -1), columns.reshape(count, -1)
     for plane in prange(count * channels):
         n, c = divmod(np.int64(plane), channels)

@@ -66,6 +66,13 @@ def add_row(row, sign, running):
 
 
 @function
+def copy_row(row, target):
+    """A loop, since Numba's `target[:] = row` also knows shapes that differ, which takes a second to compile."""
+    for i in range(row.size):
+        target[i] = row[i]
+
+
+@function
 def neighbours(values, half, square, running, sums):
     """sums[r, c] = the sum of `values` over rows r - half ... r + half and, if `square`, over as many columns, too."""
     rows, columns = values.shape
@@ -78,9 +85,11 @@ def neighbours(values, half, square, running, sums):
         if r > half:
             add_row(values[r - half - 1], -1, running)
         if not square:
-            sums[r] = running
+            copy_row(running, sums[r])
             continue
-        total = running[:half].sum()
+        total = 0.0
+        for i in range(min(half, columns)):
+            total += running[i]
         for i in range(columns):
             if i + half < columns:
                 total += running[i + half]

@@ -197,10 +197,11 @@ def ave_backward(dy, dx, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
             for j in range(out_w):
                 left, right = clipped(j, stride_w, pad_w, kernel_w, width)
                 size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
-                share = dy[plane, i, j] / size if size > 0 else dx.dtype.type(0)
+                share = dy[plane, i, j] / dy.dtype.type(size) if size > 0 else dy.dtype.type(0)
                 for h in range(np.uintp(top), np.uintp(bottom)):
+                    row = dx[plane, h]
                     for w in range(np.uintp(left), np.uintp(right)):
-                        dx[plane, h, w] += share
+                        row[w] += share
 
 
 @kernel

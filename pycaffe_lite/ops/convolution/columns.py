@@ -26,7 +26,7 @@ import numpy as np
 from ...device import chunk, function, kernel, num_threads, prange
 from ...device.blas import gemm
 from ...errors import NetError
-from ..im2col import Geometry, col2im, im2col
+from ..im2col import Geometry, col2im, for_kernels, im2col
 from ..scratch import scratches
 
 MAX_IM2COL = 2**31 - 1
@@ -55,7 +55,7 @@ class Columns:
         width = math.prod(row[1] for row in rows)
         self.weights_shape = self.taps, outputs, channels * math.prod(self.kernel) // self.taps
         self.size = 0 if self.direct else group * self.weights_shape[2] * width  # of the columns of one image
-        self.layout = np.array(rows, np.int64), group, self.direct, width, shift  # what all kernels want to know of them
+        self.layout = for_kernels(rows), group, self.direct, width, shift  # what all kernels want to know of them
 
     def _use_taps(self, rows: list) -> int:
         """The number of taps."""

@@ -1,0 +1,213 @@
+"""How Numba compiles kernels. All that uses its private parts is in this file, and tests/test_compile.py says what they do.
+
+Numba makes machine code of every function, copies the function into its caller too, and optimises it there again: the body
+of a `prange` loop four times. Kernels have a target of their own, `pycaffe_lite`, beside Numba's `cpu`, in which
+
+- a function that a kernel calls stays as it was lowered, and is linked into the kernel, which is optimised once;
+- only the kernel is made machine code, and callable from Python;
+- the functions in it are its own. In Numba's target they have names that all kernels share: the process that compiled a
+  kernel may run the copy of another one, with its sums in another order, and the process that loads it gives other bits.
+
+Functions that a user compiles in the same process are Numba's alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core import event, types
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.cpu import CPUContext
+from numba.core.registry import CPUDispatcher, CPUTarget
+from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
+from numba.np.numpy_support import from_dtype
+
+from . import notice
+from .cache import Cache, cache_of
+
+_numba_log = logging.getLogger("numba")
+
+NAME = "pycaffe_lite"
+
+# Sums may be reordered (that is what vectors need); NaN and infinity keep their meaning, so a diverged net shows as one.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
+
+# Of all that Numba can spread over threads, kernels ask for `prange` alone. To look for the rest takes its time.
+_OTHER_LOOPS = ["comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"]
+_PRANGE_ALONE = dict.fromkeys(_OTHER_LOOPS, False)
+
+
+class _Library(JITCodeLibrary):
+    """The code of a kernel, or of a function on its way into one."""
+
+    def _ensure_finalized(self) -> None:
+        """Numba asks for machine code of every function. It is made where it is run: see `get_pointer_to_function`."""
+
+    def get_pointer_to_function(self, name: str) -> int:
+        if not self._finalized:
+            self.finalize()
+        return super().get_pointer_to_function(name)
+
+    def finalize(self) -> None:
+        self._own = {function.name for function in self._final_module.functions if not function.is_declaration}
+        self._linking_libraries = list(self._all_libraries(set()))
+        super().finalize()
+
+    def _all_libraries(self, seen: set) -> Iterator[JITCodeLibrary]:
+        """What is called, and what that calls in turn, each once."""
+        for library in self._linking_libraries:
+            if library not in seen:
+                seen.add(library)
+                yield library
+                if isinstance(library, _Library):
+                    yield from library._all_libraries(seen)
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.name not in self._own:
+                function.linkage = llvm.Linkage.internal
+        super()._optimize_final_module()
+
+
+class _Codegen(JITCPUCodegen):
+    _library_class = _Library
+
+
+class _NotCallable:
+    """Stands for the machine code of a function that has none."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __call__(self, *args: Any) -> Any:
+        raise TypeError(f"{self.name} is for kernels to call; from Python, call {self.name}.py_func")
+
+
+class _Context(CPUContext):
+    def __init__(self, typing_context: Any):
+        super().__init__(typing_context, NAME)
+
+    def init(self) -> None:
+        super().init()
+        self._internal_codegen = _Codegen("pycaffe_lite.exec")
+
+    def create_cpython_wrapper(self, library: Any, fndesc: Any, *args: Any, **options: Any) -> None:
+        if not fndesc.qualname.startswith("__numba_parfor_gufunc"):  # a loop's body, which nobody calls from Python
+            super().create_cpython_wrapper(library, fndesc, *args, **options)
+
+    def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
+        defined = {function.name for function in library._final_module.functions}
+        if library._finalized or fndesc.llvm_cpython_wrapper_name in defined:
+            return super().get_executable(library, fndesc, env)
+        return _NotCallable(fndesc.qualname)
+
+
+class _Target(CPUTarget):
+    @functools.cached_property
+    def _toplevel_target_context(self) -> _Context:
+        return _Context(self.typing_context)
+
+
+class _Dispatcher(CPUDispatcher):
+    """What is called in place of a function; it compiles one for each signature."""
+
+    targetdescr = _Target(NAME)
+    is_kernel = False
+    _cache: Any
+    sees_literals = True  # as what stands for a function of NumPy may need to
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Numba compiles `f(x, 0)` and `f(x, n)` apart. Of our own functions one is enough: LLVM sees the 0 as well."""
+        if not self.sees_literals:
+            args, kws = tuple(map(types.unliteral, args)), {name: types.unliteral(kind) for name, kind in kws.items()}
+        return super().get_call_template(args, kws)
+
+    def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
+        """What Numba asks for where no signature fits the arguments of a call from Python exactly."""
+        return self.compile(self.signature_of(args))
+
+    def signature_of(self, args: tuple) -> tuple:
+        """One for each dtype of the arrays, whatever stands for a number."""
+        real = next((arg.dtype.type for arg in args if isinstance(arg, np.ndarray) and arg.dtype.kind == "f"), float)
+        return tuple(self._type_of(arg, real) for arg in args)
+
+    def _type_of(self, arg: Any, real: type) -> Any:
+        if isinstance(arg, np.ndarray):
+            if not (arg.flags.c_contiguous and arg.flags.aligned):
+                shape = f"strides {arg.strides} for shape {arg.shape} of {arg.dtype}"
+                raise TypeError(f"{self.py_func.__name__}: expected contiguous arrays, received {shape}")
+            return types.Array(from_dtype(arg.dtype), arg.ndim, "C")  # code that writes is not given what is read-only
+        kind = numba.typeof(real(arg) if type(arg) is float else arg)
+        return types.int64 if isinstance(kind, types.Integer) and kind != types.uint64 else kind
+
+    def is_on_disk(self, signature: tuple) -> bool:
+        return isinstance(self._cache, Cache) and self._cache.holds(signature, self.targetctx)
+
+    def compile(self, sig: Any) -> Any:
+        # The target is for the parts of Numba that do not look at the dispatcher, as of 0.68 in its parfors.
+        with target_override(NAME), event.install_listener("numba:compile", _Announcer(self)):
+            return super().compile(sig)
+
+    def add_overload(self, cres: Any) -> None:
+        if isinstance(cres.entry_point, _NotCallable):
+            self.overloads[tuple(cres.signature.args)] = cres
+        else:
+            super().add_overload(cres)
+
+
+class _Announcer(event.Listener):
+    """Says that a kernel is compiled, and not more than that: what Numba logs for one at DEBUG has thousands of lines.
+
+    Numba compiles in one thread at a time, so that nobody else's compilation goes unheard.
+    """
+
+    def __init__(self, dispatcher: _Dispatcher):
+        self.dispatcher = dispatcher
+
+    def on_start(self, event: Any) -> None:
+        if event.data["dispatcher"] is self.dispatcher:
+            self.level = _numba_log.level
+            _numba_log.setLevel(logging.WARNING)
+            if self.dispatcher.is_kernel:
+                notice.begin(self.dispatcher.py_func.__name__)
+
+    def on_end(self, event: Any) -> None:
+        if event.data["dispatcher"] is self.dispatcher:
+            _numba_log.setLevel(self.level)
+            if self.dispatcher.is_kernel:
+                notice.end()
+
+
+class _PycaffeLite(CPU):
+    """The target, for which everything is there that Numba and its extensions have for the CPU."""
+
+
+target_registry[NAME] = _PycaffeLite
+dispatcher_registry[_PycaffeLite] = _Dispatcher
+jit_registry[_PycaffeLite] = functools.partial(numba.jit, _target=NAME)
+
+
+def compile_function(body: Callable, inline: bool = False) -> Any:
+    """The dispatcher of a function that kernels call."""
+    dispatcher = _jit(body, no_cpython_wrapper=True, forceinline=inline)
+    dispatcher.sees_literals = False
+    return dispatcher
+
+
+def compile_kernel(body: Callable, parallel: bool) -> Any:
+    """The dispatcher of a kernel, whose `prange` loops run on all threads if it is `parallel`."""
+    dispatcher = _jit(body, parallel=dict(_PRANGE_ALONE) if parallel else False)
+    dispatcher.is_kernel = True
+    dispatcher._cache = cache_of(body, parallel) or dispatcher._cache
+    return dispatcher
+
+
+def _jit(body: Callable, **options: Any) -> Any:
+    jit: Any = numba.njit  # whose types do not know all of its options
+    return jit(body, _target=NAME, no_cfunc_wrapper=True, **options, **_OPTIONS)
