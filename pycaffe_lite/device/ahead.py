@@ -12,8 +12,10 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
+from ..errors import DeviceError
 from . import notice
 from .kernels import KERNELS, Needed, needed
 from .operations import OPERATIONS
@@ -53,7 +55,12 @@ def compile_in_processes(jobs: Sequence[Job], processes: int | None = None) -> I
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(count, 1), context, initializer=notice.silence) as pool:
         for done in as_completed([pool.submit(_compile, job) for job in jobs]):
-            yield done.result()
+            try:
+                yield done.result()
+            except BrokenProcessPool:
+                raise DeviceError(
+                    f"one of {count} processes that compile has ended; give fewer if memory is short"
+                ) from None
 
 
 def _compile(job: Job) -> Job:
