@@ -371,7 +371,7 @@ def test_warmup_ends_in_one_line_where_there_is_no_net_or_no_folder(monkeypatch,
 
 def test_every_kernel_can_be_found_by_its_name():
     names = [
-        (each.host_body.__module__, each.__name__)
+        (each.host_body.__module__, each.__name__, each.made_by)
         for each in KERNELS
         if each.host_body.__module__.startswith("pycaffe_lite")
     ]
