@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -187,6 +188,7 @@ def test_the_log_is_as_before_where_a_kernel_cannot_be_compiled(caplog):
         with pytest.raises(numba.TypingError):
             Kernel(_wrong).serial(np.ones(3))
         assert logging.getLogger("numba").level == logging.DEBUG
+        assert gc.isenabled()
 
 
 def _wrong(x):
