@@ -163,10 +163,10 @@ class _Dispatcher(CPUDispatcher):
 
 
 class _Announcer(event.Listener):
-    """What is different while a kernel is compiled: people are told of it, and not more than that, as what Numba logs at DEBUG
-    has thousands of lines; and no garbage is collected, which saves a tenth of the time.
+    """What is different while a kernel is compiled.
 
-    Numba compiles in one thread at a time, so that nobody else's compilation goes unheard.
+    People are told of it, and not more than that: what Numba logs at DEBUG has thousands of lines. It compiles in one thread
+    at a time, so that nobody else's compilation goes unheard. No garbage is collected, which saves a tenth of the time.
     """
 
     def __init__(self, dispatcher: _Dispatcher):
