@@ -24,6 +24,7 @@ import numba
 import numpy as np
 from numba.core import event, types
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
 from numba.core.registry import CPUDispatcher, CPUTarget
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
@@ -152,7 +153,8 @@ class _Dispatcher(CPUDispatcher):
 
     def compile(self, sig: Any) -> Any:
         # The target is for the parts of Numba that do not look at the dispatcher, as of 0.68 in its parfors.
-        with target_override(NAME), event.install_listener("numba:compile", _Announcer(self)):
+        # Listeners are those of the process: without the lock, that of a thread which waits would hear the end of another's.
+        with global_compiler_lock, target_override(NAME), event.install_listener("numba:compile", _Announcer(self)):
             return super().compile(sig)
 
     def add_overload(self, cres: Any) -> None:
@@ -165,8 +167,9 @@ class _Dispatcher(CPUDispatcher):
 class _Announcer(event.Listener):
     """What is different while a kernel is compiled.
 
-    People are told of it, and not more than that: what Numba logs at DEBUG has thousands of lines. It compiles in one thread
-    at a time, so that nobody else's compilation goes unheard. No garbage is collected, which saves a tenth of the time.
+    People are told of it, and not more than that: what Numba logs at DEBUG has thousands of lines. No garbage is collected,
+    which saves a tenth of the time. It listens while its thread holds the lock under which Numba compiles, and so hears no
+    other thread's compilation.
     """
 
     def __init__(self, dispatcher: _Dispatcher):

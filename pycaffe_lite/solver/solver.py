@@ -35,6 +35,18 @@ class Action(enum.Enum):
     SNAPSHOT = 2
 
 
+U = TypeVar("U", bound=Callable[..., None])
+
+
+def at_once(update: U) -> U:
+    """Decorator of a solver's `update` that works element by element, and so on several parameters as on one.
+
+    A subclass that brings another `update`, as for norms of whole parameters, is given one parameter at a time.
+    """
+    setattr(update, "is_at_once", True)  # noqa: B010  mypy knows no attributes of functions
+    return update
+
+
 class Solver:
     """Trains the net that `param` names; paths in it are relative to the current folder.
 
@@ -81,7 +93,10 @@ class Solver:
         self.test_watchers: list[Callable[[Solver, int, list[float]], Any]] = []  # after a test: net, its mean outputs
 
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
-        """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`."""
+        """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`.
+
+        One that is marked as `at_once` is given several parameters with equal multipliers as one flat blob.
+        """
         raise NotImplementedError
 
     def check(self) -> None:
@@ -219,11 +234,14 @@ class Solver:
 
     def _updates(self) -> Iterator[tuple[Blob, list[Blob], float, float]]:
         """What is updated together: blobs, their history, and the factors on learning rate and weight decay."""
-        if self.arena.is_whole and not self.update_each:
+        alone: Sequence[int] = range(len(self.net.learnable))
+        at_once = getattr(type(self).update, "is_at_once", False) and not self.update_each
+        if at_once and self.arena.is_whole:
             for group in self.arena.groups:
                 yield group.blob, group.history, group.lr_mult, group.decay_mult
-            return
-        for i, learnable in enumerate(self.net.learnable):
+            alone = self.arena.outside
+        for i in alone:
+            learnable = self.net.learnable[i]
             history = [blobs[i] for blobs in self.history]
             if any(blob.count != learnable.blob.count for blob in history):
                 raise SolverError(f"a parameter was {history[0]} when the solver was made and is now {learnable.blob}")
