@@ -28,6 +28,7 @@ class Blob:
         self._count = 1
         self._data: SyncedMemory | MemoryPart = SyncedMemory(1, self.dtype)
         self._diff: SyncedMemory | MemoryPart = SyncedMemory(1, self.dtype)
+        self.is_borrowing = False  # whether values or gradient lie in memory that another blob brought
         self.reshape(*shape)
 
     # ---- shape ----------------------------------------------------------------------------------------------------
@@ -162,16 +163,20 @@ class Blob:
     def share_data(self, other: Blob) -> None:
         """Makes this blob's values the same memory as `other`'s; the counts must be equal, the shapes need not."""
         self._check_count(other)
-        self._data = other._data
+        self._data, self.is_borrowing = other._data, True
 
     def share_diff(self, other: Blob) -> None:
         """Makes this blob's gradient the same memory as `other`'s."""
         self._check_count(other)
-        self._diff = other._diff
+        self._diff, self.is_borrowing = other._diff, True
 
     def use_memory(self, data: MemoryPart, diff: MemoryPart) -> None:
         """Keeps values and gradient there from now on, in memory of this blob's count. The caller moves the values."""
-        self._data, self._diff = data, diff
+        self._data, self._diff, self.is_borrowing = data, diff, False
+
+    def shares_memory(self, other: Blob) -> bool:
+        """Whether the values of both, or the gradients of both, are the same memory."""
+        return self._data is other._data or self._diff is other._diff
 
     def uses_memory(self, data: MemoryPart, diff: MemoryPart) -> bool:
         """Whether values and gradient are kept there, and fill it."""

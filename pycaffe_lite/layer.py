@@ -236,7 +236,7 @@ def _blobs(count: int, kind: str) -> str:
 
 OTHER_FAMILY = "your own"  # of layer types that lie in no folder of layer_types/
 
-_REGISTRY: Registry[type[Layer]] = Registry("layer", "pycaffe_lite.layers", NetError)
+_REGISTRY: Registry[type[Layer]] = Registry("layer", "pycaffe_lite.layers", NetError, lambda: Layer)
 L = TypeVar("L", bound=type[Layer])
 
 
@@ -244,14 +244,15 @@ def register(name: str) -> Callable[[L], L]:
     """Class decorator: makes a layer type known under the name that a prototxt uses."""
     add = _REGISTRY.register(name)
 
-    def describe_and_add(layer: L) -> L:
+    def add_and_describe(layer: L) -> L:
+        add(layer)
         if "family" not in vars(layer):
             layer.family = _family(layer.__module__)
         if "param_field" not in vars(layer):
             layer.param_field = own_field(name) or layer.param_field  # else its base's
-        return add(layer)  # type: ignore[return-value]  # the same class
+        return layer
 
-    return describe_and_add
+    return add_and_describe
 
 
 def _family(module: str) -> str:

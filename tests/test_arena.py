@@ -10,8 +10,9 @@ from google.protobuf import text_format
 
 from pycaffe_lite import solver as solvers
 from pycaffe_lite.errors import SolverError
+from pycaffe_lite.net import Net
 from pycaffe_lite.proto.caffe_pb2 import SolverParameter
-from pycaffe_lite.solver import rules
+from pycaffe_lite.solver import arena, rules
 from pycaffe_lite.solver import solver as solver_module
 from pycaffe_lite.solver.arena import ALIGNMENT
 
@@ -179,3 +180,29 @@ def test_a_layer_of_ones_own_may_keep_the_arrays_of_its_parameters(tmp_path, mon
     (learnable,) = made.net.learnable
     np.testing.assert_allclose(learnable.blob.data, np.full(5, -2 * 0.1 * 4), 1e-6)
     assert made.net.forward_layers() == pytest.approx(4 * 5 * -0.8)
+
+
+def test_parameters_that_are_tied_by_other_means_stay_tied():
+    """By a function that makes the nets, say, to train on the memory of another net."""
+    other = solver().net
+
+    def make(param, source):
+        net = Net(param, source)
+        net.learnable[2].blob.share_data(other.learnable[2].blob)
+        return net
+
+    param = text_format.Parse('base_lr: 0.1 lr_policy: "fixed" momentum: 0.9', SolverParameter())
+    text_format.Parse(LAYERS, param.net_param)
+    made = solvers.create(param, make_net=make)
+    assert made.arena.outside == [2]
+    before = other.learnable[2].blob.data.copy()
+    made.step(2)
+    assert np.shares_memory(made.net.learnable[2].blob.data, other.learnable[2].blob.data)
+    assert (other.learnable[2].blob.data != before).any()
+
+
+def test_groups_are_as_large_as_a_blob_can_be(monkeypatch):
+    monkeypatch.setattr(arena, "MAX_COUNT", 100)
+    parts = [(0, 60), (60, 90), (90, 160), (160, 170)]
+    assert list(arena._ranges(parts)) == [(0, 90), (90, 170)]
+    assert list(arena._ranges(parts[:1])) == [(0, 60)]

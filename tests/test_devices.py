@@ -10,6 +10,7 @@ import pycaffe_lite.device.operations as operation_module
 from pycaffe_lite.device import HOST, OPERATIONS, Elementwise, operation, use
 from pycaffe_lite.errors import DeviceError
 from pycaffe_lite.layer import registered_types
+from pycaffe_lite.layer_types.elementwise.power import linear
 from pycaffe_lite.net import Net
 from pycaffe_lite.proto.caffe_pb2 import TRAIN, NetParameter
 
@@ -93,6 +94,19 @@ def test_the_array_picks_the_body_of_an_operation(device, double):
 def test_bodies_of_an_operation_take_the_same_parameters(double):
     with pytest.raises(TypeError, match=r"the body of double for strict takes \['x', 'y'\], the host's takes \['x'\]"):
         double.body("strict")(lambda x, y: None)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(6)[::2], np.ones(4)])
+def test_an_expression_takes_contiguous_arrays_of_one_size(wrong):
+    with pytest.raises(ValueError, match="linear takes contiguous arrays of one size"):
+        linear(np.ones(3), scale=1, shift=0, out=wrong)
+    with pytest.raises(ValueError, match="linear takes contiguous arrays of one size"):
+        linear(wrong, scale=1, shift=0, out=np.ones(3))
+
+
+def test_an_expression_takes_the_numbers_that_it_names():
+    with pytest.raises(TypeError, match=r"linear takes the numbers \('scale', 'shift'\), received \['scale', 'shfit'\]"):
+        linear(np.ones(3), scale=1, shfit=0, out=np.ones(3))
 
 
 # ---- every layer --------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def blur(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     Path("blur.py").write_text(BLUR)
     Path("net.prototxt").write_text(NET % "")
-    registry = Registry("layer", "pycaffe_lite.layers", NetError)
+    registry = Registry("layer", "pycaffe_lite.layers", NetError, lambda: layer.Layer)
     registry.update(layer._REGISTRY)
     monkeypatch.setattr(layer, "_REGISTRY", registry)
     yield importlib.import_module("blur")

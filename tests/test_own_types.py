@@ -321,3 +321,14 @@ def test_the_gradient_of_the_example(example, monkeypatch):
     top[0].diff[...] = 1
     made.backward(top, [True], bottom)
     np.testing.assert_allclose(bottom[0].diff, numeric, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "cls"), [("", caffe.Layer), (3, caffe.Layer), ("Mine", object), ("Mine", "text")])
+def test_only_layers_can_be_registered_as_layers(name, cls):
+    with pytest.raises(caffe.CaffeError, match="expected a name and a class derived from Layer, received"):
+        caffe.register_layer(name)(cls)
+
+
+def test_only_solvers_can_be_registered_as_solvers():
+    with pytest.raises(caffe.CaffeError, match="expected a name and a class derived from Solver, received"):
+        caffe.register_solver("Mine")(caffe.Layer)

@@ -179,6 +179,17 @@ def check_convolution(shapes, bias: bool) -> None:
         np.testing.assert_allclose(rig.layer.blobs[1].diff, dy.sum(axis=other_axes), 1e-9, 1e-9)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_windows_of_an_image_without_pixels_see_its_padding(bias):
+    rig = convolution_rig((2, 3, 2, 2), (1, 1), (1, 1), (1, 1), 1, bias, np.zeros((2, 3, 0, 0)))
+    for blob in rig.top:
+        blob.data[...] = np.nan
+    (y,) = rig.forward()
+    expected = rig.layer.blobs[1].data.reshape(1, 2, 1, 1) if bias else 0
+    np.testing.assert_array_equal(y, np.broadcast_to(expected, y.shape))
+    assert y.size
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_convolution_gradients_add_up_in_parameters_only(batch):
     x = np.random.default_rng(1).normal(size=(batch, 2, 5, 4))

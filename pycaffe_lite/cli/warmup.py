@@ -32,6 +32,7 @@ from ..errors import DeviceError
 from ..net import Net
 from ..proto import Source, prototxt, read_net
 from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter
+from ..solver.arena import Arena
 from ..solver.rules import SGDSolver
 from ._flags import Flags, add_state_flags, stages
 
@@ -152,15 +153,17 @@ def _needed_by(run: Run, values: argparse.Namespace) -> list[ahead.Needed]:
             net.forward_layers()
             if run.rules:
                 net.backward_layers()
-            for rule in run.rules:
-                for learnable in net.learnable:
-                    _update(rule, learnable.blob)
+            if run.rules:
+                groups = Arena(net.learnable, net.all_params, history_sets=0).groups
+                for blob in (*(group.blob for group in groups), *(one.blob for one in net.learnable)):
+                    for rule in run.rules:
+                        _update(rule, blob)
         return kernels
     finally:
         net.close()
 
 
 def _update(rule: type[SGDSolver], blob: Blob) -> None:
-    """Calls a rule on a parameter, which stands for its gradient and history, too."""
+    """Calls a rule on a parameter, or on a group of them, which stands for its gradient and history, too."""
     arrays = tuple(blob.data_in.reshape(-1) for _ in range(2 + rule.history_sets))
     rule.rule(*arrays, out=arrays, **dict.fromkeys(rule.rule.numbers, 0))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,10 @@ from . import notice
 from .cache import Cache, cache_of
 
 _numba_log = logging.getLogger("numba")
+
+if hasattr(os, "register_at_fork"):  # a child cannot wait for a thread of its parent to finish compiling
+    _lock: Any = global_compiler_lock
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 NAME = "pycaffe_lite"
 

@@ -56,6 +56,9 @@ class Elementwise:
         real = outputs[0].dtype.type
         if not numbers.keys() <= set(self.numbers):
             raise TypeError(f"{self.__name__} takes the numbers {self.numbers}, received {sorted(numbers)}")
+        for array in (*arrays, *outputs):
+            if array.size != outputs[0].size or not array.flags.c_contiguous:
+                raise ValueError(f"{self.__name__} takes contiguous arrays of one size, received {array.shape}")
         values = [self._value(name, numbers, real) for name in self.numbers]
         if not isinstance(outputs[0], np.ndarray):
             body = self._body_of(current())
@@ -68,8 +71,7 @@ class Elementwise:
             self.loop(updated)(*(a.reshape(-1) for a in arrays), *values, *(a.reshape(-1) for a in fresh))
 
     def _value(self, name: str, given: dict[str, Any], real: Any) -> Any:
-        value = given[name] if name in given else self._defaults[name]
-        return value if isinstance(value, np.generic) else real(value)
+        return real(given[name] if name in given else self._defaults[name])
 
     def _by_numpy(self, arrays: list, values: list, outputs: list) -> None:
         numbers = dict(zip(self.numbers, values))

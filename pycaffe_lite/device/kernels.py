@@ -91,7 +91,7 @@ class Kernel:
         return compile_kernel(self.host_body, parallel=False)
 
     def __call__(self, *args: Any) -> Any:
-        if _needed is not None:
+        if _needed is not None and _noting_thread == threading.get_ident():
             return self._note(args)
         if _forked or _is_small(args):
             return self.serial(*args)
@@ -120,14 +120,15 @@ class Needed(NamedTuple):
     signature: tuple
 
 
-_needed: list[Needed] | None = None
+_needed: list[Needed] | None = None  # by the thread that notes them
+_noting_thread = 0
 
 
 @contextmanager
 def needed() -> Iterator[list[Needed]]:
-    """The kernels that the block calls, each once. None of them runs, so the block computes nothing of worth."""
-    global _needed
-    before, _needed = _needed, []
+    """The kernels that the block calls in this thread, each once. None of them runs, so results are meaningless."""
+    global _needed, _noting_thread
+    before, _needed, _noting_thread = _needed, [], threading.get_ident()
     try:
         yield _needed
     finally:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 
 import numpy as np
 
 from .. import layer_types
-from ..blob import Blob
+from ..blob import MAX_COUNT, Blob
 from ..device import MemoryPart, SyncedMemory, current
 from ..layer import Layer
 from ..net.build import Learnable, Param
@@ -34,7 +34,7 @@ class Arena:
     """Takes the parameters of a net over, with their values, and makes `history`: for each set a blob for each parameter.
 
     Parameters of layers that users wrote stay where they are, because such a layer may keep arrays that it made at set-up.
-    `outside` has their indices.
+    So do those that share memory by other means than their name. `outside` has their indices.
 
     A parameter may leave: who reshapes it, or lets it share other memory, gives it memory of its own. Then `is_whole` is
     false, and the parameters have to be cleared and updated one by one.
@@ -43,7 +43,8 @@ class Arena:
     def __init__(self, learnable: Sequence[Learnable], params: Sequence[Param], history_sets: int):
         self._learnable = learnable
         self._multipliers = [multipliers(each) for each in learnable]
-        self.outside = sorted({param.learnable for param in params if _is_of_user(param.node.layer)})
+        of_users = {param.learnable for param in params if _is_of_user(param.node.layer)}
+        self.outside = sorted(of_users | _tied([each.blob for each in learnable]))
         inside = [i for i in range(len(learnable)) if i not in self.outside]
         self._order = sorted(inside, key=lambda i: self._multipliers[i])
         self.dtype = learnable[0].blob.dtype if learnable else np.dtype(np.float32)
@@ -89,10 +90,9 @@ class Arena:
         ends = [*(self._starts[i] for i in self._order[1:]), self._size]
         places = list(zip(self._order, ends))
         for (lr_mult, decay_mult), members in groupby(places, lambda place: self._multipliers[place[0]]):
-            inside = list(members)
-            start, end = self._starts[inside[0][0]], inside[-1][1]
-            history = [self._range(memory, memory, start, end) for memory in self._history]
-            yield Group(self._range(self._data, self._diff, start, end), history, lr_mult, decay_mult)
+            for start, end in _ranges([(self._starts[index], end) for index, end in members]):
+                history = [self._range(memory, memory, start, end) for memory in self._history]
+                yield Group(self._range(self._data, self._diff, start, end), history, lr_mult, decay_mult)
 
     def _range(self, data: SyncedMemory, diff: SyncedMemory, start: int, end: int) -> Blob:
         blob = Blob(0, dtype=self.dtype)
@@ -115,6 +115,24 @@ class Arena:
             gradients[...] = 0
         for i in self.outside if self.is_whole else range(len(self._learnable)):
             self._learnable[i].blob.diff_out[...] = 0
+
+
+def _tied(blobs: list[Blob]) -> set[int]:
+    """The indices of blobs whose memory is another's too: parameters of one name are one blob here, and do not count."""
+    pairs = combinations(enumerate(blobs), 2)
+    tied = {index for (i, a), (j, b) in pairs if a.shares_memory(b) for index in (i, j)}
+    return tied | {i for i, blob in enumerate(blobs) if blob.is_borrowing}
+
+
+def _ranges(parts: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Neighbouring parts joined, as long as a blob can hold them."""
+    start, end = parts[0]
+    for _, next_end in parts[1:]:
+        if next_end - start > MAX_COUNT:
+            yield start, end
+            start = end
+        end = next_end
+    yield start, end
 
 
 def _is_of_user(layer: Layer) -> bool:

@@ -337,7 +337,7 @@ class _Timer:
 
 # ---- registry -----------------------------------------------------------------------------------------------------
 
-_REGISTRY: Registry[type[Solver]] = Registry("solver", "pycaffe_lite.solvers", SolverError)
+_REGISTRY: Registry[type[Solver]] = Registry("solver", "pycaffe_lite.solvers", SolverError, lambda: Solver)
 S = TypeVar("S", bound=type[Solver])
 
 

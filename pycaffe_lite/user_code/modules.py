@@ -51,7 +51,7 @@ def load_types(given: str) -> None:
     except CaffeError as error:
         error.where = error.where or f"--import {given}"
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetError(f"{_place(error)}: {type(error).__name__}: {error}", f"--import {given}") from error
 
 
@@ -60,6 +60,8 @@ def _load_file(path: str) -> None:
     folder, file = os.path.split(os.path.abspath(path))
     name = file.removesuffix(".py")
     if not os.path.isfile(path):
+        if os.path.isdir(path):
+            raise NetError(f'expected a .py file or the dotted name of a module, received the folder "{path}"')
         beside = os.listdir(folder) if os.path.isdir(folder) else []
         raise NetError(f'there is no file "{path}"{did_you_mean(file, beside)}; relative paths start at {os.getcwd()}')
     loaded = sys.modules.get(name)
@@ -81,7 +83,7 @@ def _load_file(path: str) -> None:
         raise
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """File and line of the code that raised an error."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"

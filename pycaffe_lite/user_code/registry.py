@@ -16,7 +16,8 @@ T = TypeVar("T", bound=type)
 
 
 class Registry(dict[str, T]):
-    """Name to class. `kind` is what errors call a type, `group` the entry points of packages that bring some.
+    """Name to class. `kind` is what errors call a type, `group` the entry points of packages that bring some, `base` gives
+    the class that all are derived from.
 
     A package names modules that register types when they are imported:
 
@@ -26,9 +27,9 @@ class Registry(dict[str, T]):
     They are imported when a type is asked for that nobody has registered, or when all types are to be listed.
     """
 
-    def __init__(self, kind: str, group: str, error: type[CaffeError]):
+    def __init__(self, kind: str, group: str, error: type[CaffeError], base: Callable[[], type]):
         super().__init__()
-        self.kind, self.group, self.error = kind, group, error
+        self.kind, self.group, self.error, self.base = kind, group, error, base
         self._lock = threading.RLock()  # a module that is being imported may itself ask for a type
         self._asked = False
 
@@ -39,6 +40,9 @@ class Registry(dict[str, T]):
         """
 
         def add(cls: T) -> T:
+            base = self.base()
+            if not (isinstance(name, str) and name and isinstance(cls, type) and issubclass(cls, base)):
+                raise self.error(f"expected a name and a class derived from {base.__name__}, received {name!r} and {cls!r}")
             before = self.get(name)
             if before is not None and not _is_new_version(before, cls):
                 raise self.error(f'the {self.kind} type "{name}" is registered already, by {_describe(before)}')
@@ -57,6 +61,8 @@ class Registry(dict[str, T]):
 
     def _hint(self, name: str) -> str:
         known = f"; there are {', '.join(self)}" if len(self) < 20 else ""
+        if not name:
+            return f": the {self.kind} has no type{known}"
         near = did_you_mean(name, self)
         return f"{near}{known}" if near else f"{known}; --import names a module with types of your own"
 

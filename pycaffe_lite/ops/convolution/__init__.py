@@ -28,6 +28,8 @@ def convolve(x, weights, bias, y, geometry, group):
     """
     if x.size:
         _plan(geometry, group, weights.shape[:2], x.shape[0]).to_windows(x, weights, bias, y)
+    elif y.size:  # windows of an image without pixels see nothing but padding
+        y[...] = 0 if bias is None else bias[:, np.newaxis]
 
 
 @operation
