@@ -63,7 +63,7 @@ def call(command: Callable[[list[str]], int | None], argv: list[str] | None = No
     traceback = any(word in ("--traceback", "-traceback") for word in argv)
     argv = [word for word in argv if word not in ("--traceback", "-traceback")]
     try:
-        with glog.kept():  # flags of the log are this command's
+        with glog.kept_settings():  # flags of the log are this command's
             return command(argv) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
