@@ -1,6 +1,6 @@
-"""The arena: all parameters of a net, their gradients and a solver's history, each in one piece of memory.
+"""The arena: the parameters of a net, their gradients and a solver's history, each in one piece of memory.
 
-So gradients are cleared at once, and parameters with equal multipliers, which stand side by side, are updated at once.
+So all gradients are cleared at once, and parameters with equal multipliers, which are adjacent, are updated at once.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..blob import Blob
 from ..device import MemoryPart, SyncedMemory, current
 from ..net.build import Learnable, Param
 
-ALIGNMENT = 256  # bytes: every parameter begins on such a boundary
+ALIGNMENT = 256  # every parameter starts at a multiple of so many bytes
 
 
 @dataclass
 class Group:
-    """Parameters with equal multipliers, as one flat blob, and the history sets for it likewise."""
+    """Adjacent parameters with equal multipliers, as one flat blob, and their history sets as flat blobs."""
 
     blob: Blob
     history: list[Blob]
@@ -29,10 +29,10 @@ class Group:
 
 
 class Arena:
-    """Takes the parameters of a net over, with their values, and makes `history`: for each set a blob for each parameter.
+    """Moves the parameters of a net into one memory, and makes `history`: for each set, a blob for each parameter.
 
-    A parameter may leave: who reshapes it, or lets it share other memory, gives it memory of its own. Then `is_whole` is
-    false, and the parameters have to be cleared and updated one by one.
+    A parameter leaves the arena when it is reshaped or made to share other memory. Then `is_whole` is false, and the
+    parameters have to be cleared and updated one by one.
     """
 
     def __init__(self, learnable: Sequence[Learnable], params: Sequence[Param], history_sets: int):
@@ -49,7 +49,7 @@ class Arena:
         self.groups = list(self._groups())
 
     def _layout(self) -> tuple[list[int], int]:
-        """Where each parameter begins, and the size of all."""
+        """The start of each parameter, and the total size."""
         starts, end, step = [0] * len(self._order), 0, ALIGNMENT // self.dtype.itemsize
         for i in self._order:
             starts[i] = end
@@ -93,11 +93,11 @@ class Arena:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every parameter still has its memory here."""
+        """Whether the memory of every parameter is still in the arena."""
         return all(one.blob.uses_memory(*parts) for one, parts in zip(self._learnable, self._parts))
 
     def clear_gradients(self) -> None:
-        """Zeroes the gradients of all parameters, those that have left too."""
+        """Zeroes the gradients of all parameters, including those that have left the arena."""
         if self.is_whole:
             gradients = self._diff.on(current(), read=False)
             gradients[...] = 0
@@ -107,6 +107,6 @@ class Arena:
 
 
 def multipliers(learnable: Learnable) -> tuple[float, float]:
-    """The factors on the learning rate and on the weight decay; one that no layer gave is 1."""
+    """The factors on the learning rate and on the weight decay; 1 if no layer set one."""
     lr_mult, decay_mult = learnable.lr_mult, learnable.decay_mult
     return 1.0 if lr_mult is None else lr_mult, 1.0 if decay_mult is None else decay_mult
