@@ -1,6 +1,6 @@
 """EuclideanLoss: `loss = sum of (a - b)^2 / (2 N)`   (euclidean_loss_layer.cpp).
 
-bottom[0], bottom[1]: a and b, `N x ...` with equal counts; behind the first axis the shapes may differ. Both get gradients.
+bottom[0], bottom[1]: a and b, `N x ...` with equal counts; their other axes may differ. Both get gradients.
 top[0]: scalar.
 """
 

@@ -1,4 +1,4 @@
-"""Silence: takes blobs that nothing else reads, so that they are no outputs of the net   (silence_layer.cpp).
+"""Silence: reads blobs that no other layer reads, so that they are not outputs of the net   (silence_layer.cpp).
 
 bottom: any number of blobs, which get a gradient of 0.   No tops.
 """
