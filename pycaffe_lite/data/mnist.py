@@ -1,4 +1,4 @@
-"""The files of MNIST: names, and their format idx, a big-endian header and then bytes, plain or gzipped.
+"""The files of MNIST: their names, and the idx format, a big-endian header followed by bytes, plain or gzipped.
 
 2051, N, rows, columns (four 32-bit integers), then N x rows x columns pixels: images
 2049, N (two 32-bit integers), then N bytes: labels
@@ -19,10 +19,10 @@ from ..errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-SYNTHETIC = "SYNTHETIC"  # a file of this name lies beside digits that were drawn and are not MNIST
+SYNTHETIC = "SYNTHETIC"  # a folder with a file of this name has drawn digits that are not MNIST
 
 _IMAGES, _LABELS = 2051, 2049
-_MOST_DEFLATED = 1032  # deflate packs no more bytes than this into one
+_MOST_DEFLATED = 1032  # deflate compresses at most so many bytes into one
 
 
 def read_images(path: str | os.PathLike) -> np.ndarray:
@@ -42,7 +42,7 @@ def write_idx(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def is_synthetic(folder: str | os.PathLike) -> bool:
-    """Whether the digits in a folder were drawn by `synthetic_digits` and are not MNIST."""
+    """Whether the digits in a folder were drawn by `synthetic_digits`."""
     return Path(folder, SYNTHETIC).exists()
 
 
@@ -65,7 +65,7 @@ def _parse(path: Path, magic: int, axes: int, what: str) -> np.ndarray:
             raise DataError(f"{path}: is no idx file of {what} (those start with {magic} as a 32-bit integer)")
         shape = struct.unpack(f">{axes}I", header[4:])
         expected = math.prod(shape)
-        if expected > size * (_MOST_DEFLATED if zipped else 1):  # the header must not make us ask for memory
+        if expected > size * (_MOST_DEFLATED if zipped else 1):  # a damaged header must not make us allocate much memory
             raise DataError(f"{path}: is cut off: its header promises {expected} bytes of {what}")
         content = file.read(expected + 1)
     if len(content) != expected:
