@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from google.protobuf import text_format
@@ -9,6 +11,8 @@ from google.protobuf import text_format
 from pycaffe_lite import solver as solvers
 from pycaffe_lite.errors import SolverError
 from pycaffe_lite.proto.caffe_pb2 import SolverParameter
+from pycaffe_lite.solver import rules
+from pycaffe_lite.solver import solver as solver_module
 from pycaffe_lite.solver.arena import ALIGNMENT
 
 LAYERS = """
@@ -106,3 +110,72 @@ def test_a_parameter_that_changed_its_size_cannot_be_updated():
     made.net.learnable[-1].blob.reshape(99)
     with pytest.raises(SolverError, match=r"a parameter was 2 \(2\) when the solver was made and is now 99 \(99\)"):
         made.apply_update()
+
+
+def test_a_multiplier_that_is_changed_counts():
+    made, expected = solver(), solver()
+    expected.update_each = True
+    for one in (made, expected):
+        one.step(1)
+        one.net.learnable[1].lr_mult = 0
+        one.step(1)
+    for a, b in zip(values(made), values(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def own_rule(monkeypatch):
+    """A rule that needs whole parameters: it divides a gradient by its norm, as LARS does."""
+    monkeypatch.setattr(solver_module, "_REGISTRY", copy.copy(solver_module._REGISTRY))
+
+    @solver_module.register("Norm")
+    class Norm(rules.SGDSolver):
+        def update(self, blob, history, rate, scale, l2, l1):
+            blob.data[...] -= rate * blob.diff / max(np.linalg.norm(blob.diff), 1e-9)
+            sizes.append(blob.shape)
+
+    sizes: list = []
+    return sizes
+
+
+def test_a_rule_of_ones_own_is_given_one_parameter_at_a_time(own_rule):
+    made = solver("Norm", "")
+    made.step(1)
+    assert own_rule == [one.blob.shape for one in made.net.learnable]
+
+
+KEEPER = """
+import numpy as np
+import pycaffe_lite as caffe
+
+class Keeper(caffe.Layer):
+    def setup(self, bottom, top):
+        self.blobs.add_blob(5)
+        self.weights, self.gradient = self.blobs[0].data, self.blobs[0].diff  # for ever
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data + self.weights
+
+    def backward(self, top, propagate_down, bottom):
+        self.gradient += top[0].diff.sum(axis=0)
+"""
+
+
+def test_a_layer_of_ones_own_may_keep_the_arrays_of_its_parameters(tmp_path, monkeypatch):
+    (tmp_path / "keeper.py").write_text(KEEPER)
+    monkeypatch.syspath_prepend(tmp_path)
+    param = text_format.Parse('base_lr: 0.1 lr_policy: "fixed"', SolverParameter())
+    layers = """
+    layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 4 dim: 5 } } }
+    layer { name: "keeper" type: "Python" bottom: "x" top: "y" python_param { module: "keeper" layer: "Keeper" } }
+    layer { name: "loss" type: "Reduction" bottom: "y" top: "loss" loss_weight: 1 }
+    """
+    text_format.Parse(layers, param.net_param)
+    made = solvers.create(param)
+    made.step(2)
+    (learnable,) = made.net.learnable
+    np.testing.assert_allclose(learnable.blob.data, np.full(5, -2 * 0.1 * 4), 1e-6)
+    assert made.net.forward_layers() == pytest.approx(4 * 5 * -0.8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -187,6 +188,7 @@ def test_the_log_is_as_before_where_a_kernel_cannot_be_compiled(caplog):
         with pytest.raises(numba.TypingError):
             Kernel(_wrong).serial(np.ones(3))
         assert logging.getLogger("numba").level == logging.DEBUG
+        assert gc.isenabled()
 
 
 def _wrong(x):
@@ -371,7 +373,7 @@ def test_warmup_ends_in_one_line_where_there_is_no_net_or_no_folder(monkeypatch,
 
 def test_every_kernel_can_be_found_by_its_name():
     names = [
-        (each.host_body.__module__, each.__name__)
+        (each.host_body.__module__, each.__name__, each.made_by)
         for each in KERNELS
         if each.host_body.__module__.startswith("pycaffe_lite")
     ]

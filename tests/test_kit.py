@@ -27,6 +27,8 @@ import pycaffe_lite as caffe
 KIT, SCRIPT = (Path(os.environ.get(f"PYCAFFE_LITE_{name}") or "nowhere") for name in ("CONFORMANCE", "REPLAY"))
 REQUIRED = bool(os.environ.get("PYCAFFE_LITE_REQUIRE_KIT"))
 
+PARTS = 8  # of the category `errors`, where each case is a process: parts can run beside each other
+
 SOLVER_TYPES = {"SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"}
 
 # What Caffe refuses and this package does on purpose. Stochastic pooling: Caffe has it on the GPU only.
@@ -88,11 +90,12 @@ def test_replay(category, judge, tmp_path):
 
 
 @pytest.mark.usefixtures("environment")
-def test_errors(judge):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_errors(judge, part):
     """Where Caffe aborts there is an exception, never a crash or a hang; and what Caffe accepts is accepted."""
     script = load(SCRIPT)
-    cases = json.loads((KIT / "errors" / "manifest.json").read_text())["cases"]
-    with ThreadPoolExecutor(2) as threads:
+    cases = json.loads((KIT / "errors" / "manifest.json").read_text())["cases"][part::PARTS]
+    with ThreadPoolExecutor(1 if "PYTEST_XDIST_WORKER" in os.environ else 2) as threads:
         observe = partial(script.observe_error, "pycaffe_lite", str(KIT / "errors"))
         outcomes = list(threads.map(observe, [case["steps"] for case in cases]))
     missing: set[str] = set()

@@ -134,7 +134,7 @@ class _Linter(Builder):
         except CaffeError as error:
             self.findings.error(error)
             self._give_up(param)
-        except (MemoryError, ArithmeticError, ValueError, LookupError) as error:
+        except Exception as error:  # a user's type may raise anything
             self.findings.error(NetError(f"cannot be set up ({type(error).__name__}: {error})", where))
             self._give_up(param)
 

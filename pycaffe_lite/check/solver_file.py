@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import solver
-from ..errors import CaffeError, Place
+from ..errors import CaffeError, Place, SolverError
 from ..layer import class_of
 from ..proto import Source
 from ..proto.caffe_pb2 import TEST, NetParameter, SolverParameter
@@ -91,6 +91,10 @@ def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findin
         except CaffeError as error:
             if not _remedy(param, error, source.where(), text, findings):
                 break
+        except Exception as error:  # a user's rule may raise anything
+            problem = SolverError(f"cannot be made ({type(error).__name__}: {error})", source.where(), "type")
+            _report(problem, source.where(), text, findings)
+            break
     return nets
 
 

@@ -11,8 +11,10 @@ from itertools import groupby
 
 import numpy as np
 
+from .. import layer_types
 from ..blob import Blob
 from ..device import MemoryPart, SyncedMemory, current
+from ..layer import Layer
 from ..net.build import Learnable, Param
 
 ALIGNMENT = 256  # every parameter starts at a multiple of so many bytes
@@ -31,26 +33,32 @@ class Group:
 class Arena:
     """Moves the parameters of a net into one memory, and makes `history`: for each set, a blob for each parameter.
 
+    Parameters of users' layers are not moved, because such a layer may keep arrays that it made at set-up. `outside` has
+    their indices.
+
     A parameter leaves the arena when it is reshaped or made to share other memory. Then `is_whole` is false, and the
     parameters have to be cleared and updated one by one.
     """
 
     def __init__(self, learnable: Sequence[Learnable], params: Sequence[Param], history_sets: int):
         self._learnable = learnable
-        self._order = sorted(range(len(learnable)), key=lambda i: multipliers(learnable[i]))
+        self._multipliers = [multipliers(param) for param in learnable]
+        self.outside = sorted({param.learnable for param in params if _is_user_code(param.node.layer)})
+        inside = [i for i in range(len(learnable)) if i not in self.outside]
+        self._order = sorted(inside, key=lambda i: self._multipliers[i])
         self.dtype = learnable[0].blob.dtype if learnable else np.dtype(np.float32)
         self._starts, self._size = self._layout()
         self._data, self._diff = self._memory(), self._memory()
         self._history = [self._memory() for _ in range(history_sets)]
-        self._parts = [(self._part(self._data, i), self._part(self._diff, i)) for i in range(len(learnable))]
-        for i, (data, diff) in enumerate(self._parts):
+        self._parts = {i: (self._part(self._data, i), self._part(self._diff, i)) for i in inside}
+        for i, (data, diff) in self._parts.items():
             self._take_over(i, data, diff, [param.blob for param in params if param.learnable == i])
         self.history = [self._history_of(memory) for memory in self._history]
         self.groups = list(self._groups())
 
     def _layout(self) -> tuple[list[int], int]:
         """The start of each parameter, and the total size."""
-        starts, end, step = [0] * len(self._order), 0, ALIGNMENT // self.dtype.itemsize
+        starts, end, step = [0] * len(self._learnable), 0, ALIGNMENT // self.dtype.itemsize
         for i in self._order:
             starts[i] = end
             end += -(-self._learnable[i].blob.count // step) * step
@@ -65,21 +73,22 @@ class Arena:
     def _take_over(self, index: int, data: MemoryPart, diff: MemoryPart, sharers: list[Blob]) -> None:
         blob = self._learnable[index].blob
         data.on_host()[:] = blob.data.reshape(-1)
-        for one_of_them in (blob, *sharers):
-            one_of_them.use_memory(data, diff)
+        for user in (blob, *sharers):
+            user.use_memory(data, diff)
 
     def _history_of(self, memory: SyncedMemory) -> list[Blob]:
         blobs = []
         for i, learnable in enumerate(self._learnable):
             blobs.append(Blob(0, dtype=self.dtype))
-            blobs[-1].use_memory(self._part(memory, i), self._part(memory, i))  # a history has no gradient
+            if i in self._parts:
+                blobs[-1].use_memory(self._part(memory, i), self._part(memory, i))  # a history has no gradient
             blobs[-1].reshape(learnable.blob.shape)
         return blobs
 
     def _groups(self) -> Iterator[Group]:
         ends = [*(self._starts[i] for i in self._order[1:]), self._size]
         places = list(zip(self._order, ends))
-        for (lr_mult, decay_mult), members in groupby(places, lambda place: multipliers(self._learnable[place[0]])):
+        for (lr_mult, decay_mult), members in groupby(places, lambda place: self._multipliers[place[0]]):
             inside = list(members)
             start, end = self._starts[inside[0][0]], inside[-1][1]
             history = [self._range(memory, memory, start, end) for memory in self._history]
@@ -93,17 +102,24 @@ class Arena:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the memory of every parameter is still in the arena."""
-        return all(one.blob.uses_memory(*parts) for one, parts in zip(self._learnable, self._parts))
+        """Whether every parameter that was moved here still has its memory here, and its multipliers."""
+        return all(
+            self._learnable[i].blob.uses_memory(*parts) and multipliers(self._learnable[i]) == self._multipliers[i]
+            for i, parts in self._parts.items()
+        )
 
     def clear_gradients(self) -> None:
         """Zeroes the gradients of all parameters, including those that have left the arena."""
         if self.is_whole:
             gradients = self._diff.on(current(), read=False)
             gradients[...] = 0
-        else:
-            for learnable in self._learnable:
-                learnable.blob.diff_out[...] = 0
+        for i in self.outside if self.is_whole else range(len(self._learnable)):
+            self._learnable[i].blob.diff_out[...] = 0
+
+
+def _is_user_code(layer: Layer) -> bool:
+    """Whether a layer runs code from outside of this package."""
+    return bool(layer.imported_class(layer.param)) or not type(layer).__module__.startswith(f"{layer_types.__name__}.")
 
 
 def multipliers(learnable: Learnable) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from ..blob import Blob
 from ..device import elementwise, inlined
 from ..errors import SolverError
-from .solver import Solver, register
+from .solver import Solver, at_once, register
 
 
 @inlined
@@ -41,6 +41,7 @@ class SGDSolver(Solver):
     rule = sgd_update
     fields: ClassVar[tuple[str, ...]] = ("momentum",)
 
+    @at_once
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         arrays = (blob.data_inout, blob.diff_inout, *(past.data_inout for past in history))
         constants = {name: getattr(self.param, name) for name in self.fields}
@@ -149,6 +150,7 @@ class AdamSolver(SGDSolver):
             received = f"{self.param.momentum:g} and {self.param.momentum2:g}"
             raise SolverError(f"momentum and momentum2 are at least 0 and less than 1, received {received}", field=wrong)
 
+    @at_once
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         t = self.iter + 1
         correction = math.sqrt(1 - self.param.momentum2**t) / (1 - self.param.momentum**t)

@@ -35,6 +35,18 @@ class Action(enum.Enum):
     SNAPSHOT = 2
 
 
+U = TypeVar("U", bound=Callable[..., None])
+
+
+def at_once(update: U) -> U:
+    """Decorator of a solver's `update` that works element by element, so that it can update several parameters at once.
+
+    A subclass with another `update`, for example one that uses norms of whole parameters, gets one parameter at a time.
+    """
+    setattr(update, "is_at_once", True)  # noqa: B010  mypy does not allow function attributes
+    return update
+
+
 class Solver:
     """Trains the net that `param` names; paths in it are relative to the current folder.
 
@@ -82,7 +94,10 @@ class Solver:
         self.test_watchers: list[Callable[[Solver, int, list[float]], Any]] = []  # after a test: net, its mean outputs
 
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
-        """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`."""
+        """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`.
+
+        If it is marked with `at_once`, several parameters with equal multipliers may come as one flat blob.
+        """
         raise NotImplementedError
 
     def check(self) -> None:
@@ -220,11 +235,14 @@ class Solver:
 
     def _updates(self) -> Iterator[tuple[Blob, list[Blob], float, float]]:
         """Each update: a blob, its history, and the factors on learning rate and weight decay."""
-        if self.arena.is_whole and not self.update_each:
+        single: Sequence[int] = range(len(self.net.learnable))
+        in_groups = getattr(type(self).update, "is_at_once", False) and not self.update_each
+        if in_groups and self.arena.is_whole:
             for group in self.arena.groups:
                 yield group.blob, group.history, group.lr_mult, group.decay_mult
-            return
-        for i, learnable in enumerate(self.net.learnable):
+            single = self.arena.outside
+        for i in single:
+            learnable = self.net.learnable[i]
             history = [blobs[i] for blobs in self.history]
             if any(blob.count != learnable.blob.count for blob in history):
                 raise SolverError(f"a parameter was {history[0]} when the solver was made and is now {learnable.blob}")

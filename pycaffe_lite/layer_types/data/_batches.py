@@ -42,15 +42,22 @@ class Batches(Layer):
     def load_state(self, state: dict[str, Any]) -> None:
         # Not with the layer's stream, from which the old thread may still draw.
         reader = self.new_reader(np.random.default_rng(0))
-        reader.seek(state)
-        for what, now in reader.extent().items():
+        try:
+            reader.seek(state)
+            self._warn_of_other_data(reader.extent(), state)
+        except BaseException:
+            reader.close()
+            raise
+        self.close()
+        self._start(reader)
+
+    def _warn_of_other_data(self, extent: dict[str, Any], state: dict[str, Any]) -> None:
+        for what, now in extent.items():
             if type(state[what]) is not type(now):
                 raise ValueError(f"expected {what} of the data like {now!r}, received {state[what]!r:.40}")
             if state[what] != now:
                 warn_if_data_changed(self.param.name, what, state[what], now)
                 break
-        self.close()
-        self._start(reader)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         for blob, shape in zip(top, self._shapes, strict=True):
