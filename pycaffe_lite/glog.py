@@ -142,13 +142,13 @@ def kept_settings() -> Iterator[None]:
         _apply(before)
 
 
-def _apply(wanted: Settings) -> None:
+def _apply(new_settings: Settings) -> None:
     global _settings
-    folder = "" if wanted.logtostderr else wanted.log_dir
+    folder = "" if new_settings.logtostderr else new_settings.log_dir
     if folder != _folder():
         _open_files(folder)
-    _settings = wanted
-    logger.setLevel(_level(wanted.minloglevel))
+    _settings = new_settings
+    logger.setLevel(_level(new_settings.minloglevel))
     _set_stderr_level()
 
 

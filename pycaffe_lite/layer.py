@@ -90,7 +90,7 @@ class Layer:
     is_result = False  # the tops are final results: no other layer has to read them
     weights_and_bias = False  # `blobs` are weights and optionally a bias
     keeps_coordinates = False  # each point of a top corresponds to the same point of the bottoms
-    mapped_bottoms: int | None = None  # `coordinate_map` holds for the first so many bottoms; None: for all
+    mapped_bottoms: int | None = None  # `coordinate_map` is for this many bottoms, from the first on; None: for all
     type = ""  # set on each instance, like `blobs`; pycaffe has both on the class as well
     blobs = BlobVec()
 

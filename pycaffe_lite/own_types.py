@@ -28,7 +28,7 @@ from .user_code import modules
 __all__ = ["import_types", "register_layer", "register_solver"]
 
 
-def import_types(given: Iterable[str]) -> None:
+def import_types(names: Iterable[str]) -> None:
     """Imports the modules of a command's `--import`: dotted names or paths of .py files. Raises `CaffeError`."""
-    for module in given:
+    for module in names:
         modules.load_types(module)

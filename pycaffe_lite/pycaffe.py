@@ -258,9 +258,9 @@ class Net(net.Net):
         first = next(iter(self.blobs.values()), None)
         return max(first.shape[0], 1) if first is not None and first.num_axes else 1
 
-    def _gathered(self, batches: list[dict[str, np.ndarray]], given: dict[str, Any]) -> dict[str, np.ndarray]:
+    def _gathered(self, batches: list[dict[str, np.ndarray]], arrays: dict[str, Any]) -> dict[str, np.ndarray]:
         """The batches' arrays joined, without the padding of the last batch."""
-        length, size = len(next(iter(given.values()), ())), self._batch_size()
+        length, size = len(next(iter(arrays.values()), ())), self._batch_size()
         joined = {name: np.concatenate([np.atleast_1d(b[name]) for b in batches]) for name in (batches or [{}])[0]}
         return {name: a[:length] if len(a) == len(batches) * size else a for name, a in joined.items()}
 
@@ -329,7 +329,7 @@ def _copies(views: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: view.copy() for name, view in views.items()}
 
 
-def _assign(target: np.ndarray, array: Any, what: str) -> None:
+def _assign(target: np.ndarray, array: Any, name: str) -> None:
     """Writes an array with the batch size of `target`. As in pycaffe, NumPy may broadcast its other axes."""
     array = np.asarray(array)
     try:
@@ -338,7 +338,7 @@ def _assign(target: np.ndarray, array: Any, what: str) -> None:
         target[...] = array
     except ValueError:
         shape = shape_text(target.shape)
-        raise InputError(f"{what} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
+        raise InputError(f"{name} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
 
 
 def _net_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Path | None, int, Sequence[str] | None]:

@@ -66,12 +66,12 @@ def lacks_sources(net: NetParameter, phase: Phase) -> bool:
     state.CopyFrom(net)
     state.state.phase = phase
     try:
-        there = filter_net(state, Source()).layer
+        layers = filter_net(state, Source()).layer
     except NetError:
         return False
-    tops = {top for layer in there for top in layer.top}
+    tops = {top for layer in layers for top in layer.top}
     everywhere = {top for layer in net.layer for top in layer.top}
-    return any(bottom in everywhere - tops for layer in there for bottom in layer.bottom)
+    return any(bottom in everywhere - tops for layer in layers for bottom in layer.bottom)
 
 
 def _without_double_rules(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
@@ -121,9 +121,9 @@ class _Linter(Builder):
         self.sources: list[LayerParameter] = []
         self.walked: list[LayerParameter] = []
 
-    def add(self, given: LayerParameter) -> None:
+    def add(self, original: LayerParameter) -> None:
         param = LayerParameter()
-        param.CopyFrom(given)
+        param.CopyFrom(original)
         if not param.HasField("phase"):
             param.phase = self.net.state.phase
         self.walked.append(param)
@@ -159,10 +159,10 @@ class _Linter(Builder):
             self._set_up(node)
 
     def _shape_data(self, node: Node, layer: Batches, where: str) -> None:
-        given = LayerParameter()
-        given.CopyFrom(layer.param)
+        original = LayerParameter()
+        original.CopyFrom(layer.param)
         shapes = data_layers.shapes(layer, node.bottom, node.top, self.findings, where)
-        self.sources.append(given)
+        self.sources.append(original)
         for name, blob, shape in zip(node.top_names, node.top, shapes, strict=True):
             if shape is None:
                 self.unknown.add(name)

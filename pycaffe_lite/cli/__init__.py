@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     at = next((i for i, word in enumerate(argv) if word in names), None)
     if at is None or not (at == 0 or argv[0].startswith("-")):
-        given = f'"{argv[0]}"{did_you_mean(argv[0], names)}' if not argv[0].startswith("-") else f"among {' '.join(argv)}"
-        print(f"pycaffe_lite: no command {given}\n\n{_usage(names)}", file=sys.stderr)
+        received = f'"{argv[0]}"{did_you_mean(argv[0], names)}' if not argv[0].startswith("-") else f"among {' '.join(argv)}"
+        print(f"pycaffe_lite: no command {received}\n\n{_usage(names)}", file=sys.stderr)
         return 2
     name = argv.pop(at)
     end = len(argv)

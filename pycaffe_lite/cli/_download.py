@@ -79,7 +79,7 @@ def fetch(url: str, part: Path, size: int, take: Callable[[Path], bool]) -> bool
             return True
         print(f"{url}: is not the file it should be (wrong SHA-256)", file=sys.stderr)
     part.unlink(missing_ok=True)
-    return resumed and fetch(url, part, size, take)  # what was there to continue may have been a wrong file
+    return resumed and fetch(url, part, size, take)  # the part that was continued may have been of a wrong file
 
 
 def receive(url: str, part: Path, limit: int) -> None:

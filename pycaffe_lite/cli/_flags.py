@@ -47,8 +47,8 @@ class Flags(argparse.ArgumentParser):
         values, rest = self.parse_known_args([self._spelled(word) for word in argv])
         if rest:
             name = rest[0].lstrip("-").split("=")[0]
-            known = [action.dest for action in self._actions]
-            self.error(f'unknown {"flag" if rest[0].startswith("-") else "argument"} "{rest[0]}"{did_you_mean(name, known)}')
+            names = [action.dest for action in self._actions]
+            self.error(f'unknown {"flag" if rest[0].startswith("-") else "argument"} "{rest[0]}"{did_you_mean(name, names)}')
         glog.configure(**{field.name: getattr(values, field.name) for field in dataclasses.fields(glog.Settings)})
         import_types(values)
         return values

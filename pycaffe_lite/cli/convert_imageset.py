@@ -132,8 +132,8 @@ def _parse(argv: list[str]) -> Any:
     flags.flag("encode_type", default="", metavar="TYPE", help="format to store them in: png, jpg, ...; implies --encoded")
     values = flags.parse(argv)
     if values.encode_type and values.encode_type.lower() not in _FORMATS:
-        known = did_you_mean(values.encode_type, _FORMATS)
-        raise DataError(f'no --encode_type "{values.encode_type}"{known}; there are {", ".join(_FORMATS)}')
+        hint = did_you_mean(values.encode_type, _FORMATS)
+        raise DataError(f'no --encode_type "{values.encode_type}"{hint}; there are {", ".join(_FORMATS)}')
     height, width = values.resize_height, values.resize_width
     if min(height, width) < 0 or bool(height) != bool(width):
         raise DataError(f"expected both of --resize_height and --resize_width, or none, received {height} and {width}")

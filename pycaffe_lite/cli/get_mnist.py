@@ -33,7 +33,7 @@ MIRRORS = [
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "http://yann.lecun.com/exdb/mnist/",
 ]
-SLACK_BYTES = 1 << 16  # a gzip file may be larger than its contents by so much
+SLACK_BYTES = 1 << 16  # how much larger a gzip file may be than its contents
 
 SYNTHETIC_NOTICE = """
 ********************************************************************************

@@ -20,10 +20,10 @@ from ._flags import Flags
 
 def main(argv: list[str]) -> int:
     argv = _apply_log_flags(argv)
-    rest = argv[1:] if argv[:1] == ["-m"] else argv
-    if not rest or rest[0] in ("-h", "-help", "--help"):
-        print(__doc__, file=sys.stdout if rest else sys.stderr)
-        return 0 if rest else 2
+    script_argv = argv[1:] if argv[:1] == ["-m"] else argv
+    if not script_argv or script_argv[0] in ("-h", "-help", "--help"):
+        print(__doc__, file=sys.stdout if script_argv else sys.stderr)
+        return 0 if script_argv else 2
     return run(argv)
 
 

@@ -67,12 +67,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _state(given: str, prefix: str) -> str | None:
+def _state(value: str, prefix: str) -> str | None:
     """The solver state for the value of `--snapshot`."""
-    if given not in ("latest", "auto"):
-        return given
+    if value not in ("latest", "auto"):
+        return value
     path = snapshots.newest(prefix)
-    if path is None and given == "latest":
+    if path is None and value == "latest":
         raise SolverError(f"--snapshot latest: there is no whole snapshot {prefix}_iter_*.solverstate")
     return path
 

@@ -98,9 +98,9 @@ def _tell_children() -> None:
         os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{path}"
 
 
-def _convert(what: str, file: str | None) -> str:
+def _convert(message: str, file: str | None) -> str:
     return (
-        f"this is Python 2, which ended in 2020 ({what}); "
+        f"this is Python 2, which ended in 2020 ({message}); "
         f"convert it with: pip install fissix && python -m fissix -w {file or 'script.py'}"
     )
 

@@ -301,8 +301,8 @@ _stores_lock = threading.RLock()  # reentrant: the garbage collector may drop a 
 
 def _acquire(path: str, backend: str) -> _Store:
     """The shared handle of a folder, by whatever path it was opened. A forked child does not use its parent's handle."""
-    found = os.stat(path)
-    key = (os.getpid(), found.st_dev, found.st_ino)
+    status = os.stat(path)
+    key = (os.getpid(), status.st_dev, status.st_ino)
     with _stores_lock:
         store = _stores.get(key)
         if store is None:

@@ -122,9 +122,9 @@ def _read(datum: Any, color: bool | None) -> tuple[Shape, bytes, bool]:
     if min(shape) <= 0:
         raise DataError(f"expected channels, height and width above 0, received {sizes_text(shape)}")
     data = datum.data  # each access makes a copy
-    received, what = (len(data), "bytes") if data else (len(datum.float_data), "floats")
+    received, unit = (len(data), "bytes") if data else (len(datum.float_data), "floats")
     if received != channels * height * width:
-        raise DataError(f"expected {channels * height * width} values ({sizes_text(shape)}), received {received} {what}")
+        raise DataError(f"expected {channels * height * width} values ({sizes_text(shape)}), received {received} {unit}")
     return (shape, data, False) if data else (shape, _float_bytes(datum), True)
 
 

@@ -45,8 +45,8 @@ def checked_integer(value: Any, limit: int = 2**63) -> int:
     return value
 
 
-def warn_if_data_changed(layer: str, what: str, then: Any, now: Any) -> None:
+def warn_if_data_changed(layer: str, name: str, then: Any, now: Any) -> None:
     """Warns if the data of a layer have changed since the state was written."""
     if then != now:
-        changed = f"{then} {what} in the state, {now} now"
+        changed = f"{then} {name} in the state, {now} now"
         glog.warning(f'layer "{layer}": the data have changed ({changed}): the run goes on, but not exactly')

@@ -40,7 +40,7 @@ FORMS: dict[str, Field] = {
     "waves": lambda u, v, r: _wave(u + 0.35 * r * np.sin(2 * np.pi * v / (1.5 * r)), r),
     "circles": lambda u, v, r: _wave(np.hypot(u, v), r),
 }
-SHAPES = 5  # the first so many are shapes, the others textures
+SHAPES = 5  # the number of shapes; the other fields are textures
 
 
 def write(folder: Path, seed: int, train: int, test: int) -> None:

@@ -67,8 +67,8 @@ class Elementwise:
             new_outputs = [output for output, place in zip(outputs, updated) if place is None]
             self.loop(updated)(*(a.reshape(-1) for a in arrays), *values, *(a.reshape(-1) for a in new_outputs))
 
-    def _value(self, name: str, given: dict[str, Any], real: Any) -> Any:
-        value = given[name] if name in given else self._defaults[name]
+    def _value(self, name: str, numbers: dict[str, Any], real: Any) -> Any:
+        value = numbers[name] if name in numbers else self._defaults[name]
         return value if isinstance(value, np.generic) else real(value)
 
     def _run_numpy(self, arrays: list, values: list, outputs: list) -> None:

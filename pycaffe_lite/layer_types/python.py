@@ -78,17 +78,17 @@ class Python(Layer):
 
 def _load_class(param: PythonParameter) -> type[Layer]:
     module = modules.load(param.module)
-    found = getattr(module, param.layer, None)
-    if isinstance(found, type) and issubclass(found, Layer):
-        return found
+    cls = getattr(module, param.layer, None)
+    if isinstance(cls, type) and issubclass(cls, Layer):
+        return cls
     classes = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Layer)]
     hint = did_you_mean(param.layer, classes)
-    if found is None:
+    if cls is None:
         raise NetError(f'the module "{param.module}" has no class "{param.layer}"{hint}')
-    what = f'"{param.layer}" of the module "{param.module}"'
-    if isinstance(found, type) and (file := modules.of_another_caffe(found)):
+    label = f'"{param.layer}" of the module "{param.module}"'
+    if isinstance(cls, type) and (file := modules.of_another_caffe(cls)):
         raise NetError(
-            f"{what} is derived from the Layer of another caffe, {file}: the program imported the module before this net "
+            f"{label} is derived from the Layer of another caffe, {file}: the program imported the module before this net "
             f"did; call pycaffe_lite.install_as_caffe() first"
         )
-    raise NetError(f"{what} is no class derived from pycaffe_lite.Layer{hint}")
+    raise NetError(f"{label} is no class derived from pycaffe_lite.Layer{hint}")

@@ -154,9 +154,9 @@ class Builder:
         self.needs_backward: dict[str, bool] = {}  # by blob name
         self.owners: dict[str, int] = {}  # parameter name -> index in Graph.params
 
-    def add(self, given: LayerParameter) -> None:
+    def add(self, original: LayerParameter) -> None:
         param = LayerParameter()
-        param.CopyFrom(given)
+        param.CopyFrom(original)
         if not param.HasField("phase"):
             param.phase = self.net.state.phase
         where = self.source.where(param)
@@ -196,8 +196,8 @@ class Builder:
         if AUTOMATIC in tops:
             raise NetError(f'the name "{AUTOMATIC}" is kept for tops that have none')
         if layer.auto_tops:
-            wanted = max(layer.min_tops or 0, layer.exact_tops or 0)
-            tops += [AUTOMATIC] * (wanted - len(tops))
+            needed = max(layer.min_tops or 0, layer.exact_tops or 0)
+            tops += [AUTOMATIC] * (needed - len(tops))
         for i, name in enumerate(tops):
             in_place = name != AUTOMATIC and i < len(node.bottom_names) and name == node.bottom_names[i]
             if in_place:
@@ -301,11 +301,11 @@ def _note_engine(param: LayerParameter, where: str) -> None:
 
 def set_up(node: Node) -> None:
     """Runs a layer's `setup` and first `reshape`, and puts its loss weights into the diffs of its tops."""
-    layer, given = node.layer, node.layer.param.loss_weight
+    layer, weights = node.layer, node.layer.param.loss_weight
     layer.check_counts(len(node.bottom), len(node.top))
-    if given and len(given) != len(node.top):
+    if weights and len(weights) != len(node.top):
         raise NetError(
-            f"loss_weight is given once for each top or not at all: expected {len(node.top)}, received {len(given)}"
+            f"loss_weight is given once for each top or not at all: expected {len(node.top)}, received {len(weights)}"
         )
     before = {id(blob): blob.shape for blob in node.bottom}
     layer.setup(node.bottom, node.top)
@@ -316,7 +316,7 @@ def set_up(node: Node) -> None:
             raise NetError(
                 f'a layer that makes {blob} of {shape_text(shape)} cannot work in place: give "{name}" a name of its own'
             )
-    layer.loss_weights = list(given) or [float(layer.is_loss and i == 0) for i in range(len(node.top))]
+    layer.loss_weights = list(weights) or [float(layer.is_loss and i == 0) for i in range(len(node.top))]
     for blob, weight in zip(node.top, layer.loss_weights, strict=True):
         if weight:
             blob.diff[...] = weight

@@ -67,9 +67,9 @@ def _trace(net: NetParameter, source: Source) -> tuple[dict[Slot, Slot], Counter
     return producer, uses
 
 
-def _unknown_bottom(net: NetParameter, index: int, blob: str, known: list[str]) -> str:
+def _unknown_bottom(net: NetParameter, index: int, blob: str, produced: list[str]) -> str:
     later = next((layer.name for layer in net.layer[index:] if blob in layer.top), None)
-    hint = f'; layer "{later}" produces it only afterwards' if later is not None else did_you_mean(blob, known)
+    hint = f'; layer "{later}" produces it only afterwards' if later is not None else did_you_mean(blob, produced)
     return f'bottom "{blob}" is not the top of any earlier layer{hint}'
 
 

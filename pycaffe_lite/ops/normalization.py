@@ -39,7 +39,7 @@ def normalize(x, mean, scale, y, axis: int):
 
 @operation
 def normalize_in_place(x, mean, scale, kept, axis: int):
-    """The same on `x` itself, with a copy of what was there in `kept`."""
+    """x = (x - mean) * scale in place; `kept` gets a copy of the old x."""
     layout = Layout(x.shape, axis)
     mean, scale = layout.expanded(mean, x.dtype), layout.expanded(scale, x.dtype)
     layout.kernels.normalize_in_place(layout.matrix(x), mean, scale, layout.matrix(kept))
@@ -93,7 +93,7 @@ def plane_normalize(x, mean, scale, y):
 
 @kernel
 def plane_normalize_in_place(x, mean, scale, kept):
-    """The same on `x` itself, with a copy of what was there in `kept`."""
+    """x = (x - mean) * scale in place; `kept` gets a copy of the old x."""
     planes, size = x.shape
     for p in prange(planes):
         for i in range(size):

@@ -138,13 +138,13 @@ def _plot_rates(axes: Axes, rates: list[Series]) -> None:
     axes.plot([], [], color=RATE_COLOR, linewidth=1.1, linestyle=":", label="learning rate")
 
 
-def _series(log: TrainingLog, what: str, unit: str) -> list[Series]:
+def _series(log: TrainingLog, quantity: str, unit: str) -> list[Series]:
     """The curves of a log for "Test accuracy", "Test loss", "Train learning rate" or "Train loss"."""
-    if what == "Train loss":
+    if quantity == "Train loss":
         return _curve("loss", [(row, row.loss) for row in log.train], unit)
-    if what == "Train learning rate":
+    if quantity == "Train learning rate":
         return _curve("learning rate", [(row, row.learning_rate) for row in log.train], unit)
-    names = dict.fromkeys((row.net, name) for row in log.test for name in row.outputs if _is_wanted(log, name, what))
+    names = dict.fromkeys((row.net, name) for row in log.test for name in row.outputs if _is_wanted(log, name, quantity))
     several = len({net for net, _ in names}) > 1
     curves = []
     for net, name in names:
@@ -153,8 +153,8 @@ def _series(log: TrainingLog, what: str, unit: str) -> list[Series]:
     return curves
 
 
-def _is_wanted(log: TrainingLog, output: str, what: str) -> bool:
-    if what == "Test loss":
+def _is_wanted(log: TrainingLog, output: str, quantity: str) -> bool:
+    if quantity == "Test loss":
         return output in log.losses or (not log.losses and "loss" in output.lower())
     return "acc" in output.lower() or "top" in output.lower()
 
@@ -189,8 +189,8 @@ def _choose_scale(axes: Axes, values: list[float]) -> None:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def _describe(axes: Axes, unit: str, what: str) -> None:
+def _describe(axes: Axes, unit: str, quantity: str) -> None:
     axes.set_xlabel({"Iters": "iteration", "Seconds": "seconds"}[unit])
-    axes.set_ylabel(what[:1].lower() + what[1:])
+    axes.set_ylabel(quantity[:1].lower() + quantity[1:])
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="best").set_zorder(6)

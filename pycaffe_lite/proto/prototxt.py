@@ -310,14 +310,14 @@ class _Parser:
         value = _to_integer(sign, self.token)
         if value is None or value not in enum_type.values_by_number:
             names = list(enum_type.values_by_name)
-            known = ", ".join(names) if len(names) < 10 else f"the names of {enum_type.name}"
+            expected = ", ".join(names) if len(names) < 10 else f"the names of {enum_type.name}"
             unquoted = self.token.strip("\"'")
             hint = (
                 f" (write {unquoted} without quotes)"
                 if unquoted in names
                 else did_you_mean(unquoted[:_SHOWN].upper(), names)
             )
-            self.fail_at_value(item, f"one of {known}", sign, hint)
+            self.fail_at_value(item, f"one of {expected}", sign, hint)
         self.advance()
         return value
 

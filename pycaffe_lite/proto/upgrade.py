@@ -358,8 +358,8 @@ def _upgrade_input(net: NetParameter, source: Source) -> list[str]:
         shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim) - 3, 4)]
     if net.input_shape or net.input_dim:
         if len(shapes) < len(net.input):
-            given = f"{len(net.input_shape)} input_shape" if net.input_shape else f"{len(net.input_dim)} input_dim"
-            message = f"{len(net.input)} inputs need an input_shape or four input_dim each, got {given}"
+            received = f"{len(net.input_shape)} input_shape" if net.input_shape else f"{len(net.input_dim)} input_dim"
+            message = f"{len(net.input)} inputs need an input_shape or four input_dim each, got {received}"
             raise NetError(message, source.where())
         _insert_input_layer(net, shapes)
         note = 'the fields "input", "input_dim" and "input_shape" were replaced by an Input layer'

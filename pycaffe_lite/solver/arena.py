@@ -17,7 +17,7 @@ from ..device import MemoryPart, SyncedMemory, current
 from ..layer import Layer
 from ..net.build import Learnable, Param
 
-ALIGNMENT = 256  # every parameter starts at a multiple of so many bytes
+ALIGNMENT = 256  # in bytes: every parameter starts at a multiple of this
 
 
 @dataclass

@@ -212,18 +212,18 @@ def _read_message(dataset: h5py.Dataset) -> Any:
         raise ModelFileError(f'the data set "{_OURS}" of the state is damaged: {error}') from error
 
 
-def _check_number(found: int, shapes: Sequence[tuple[int, ...]]) -> None:
-    if found != len(shapes):
+def _check_number(count: int, shapes: Sequence[tuple[int, ...]]) -> None:
+    if count != len(shapes):
         raise ModelFileError(
-            f"the state has {found} history blobs, this type of solver needs {len(shapes)} on this net: "
+            f"the state has {count} history blobs, this type of solver needs {len(shapes)} on this net: "
             "it belongs to another net or type of solver"
         )
 
 
-def _check_blob(index: int, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if math.prod(found) != math.prod(shape):
+def _check_blob(index: int, received: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if math.prod(received) != math.prod(shape):
         raise ModelFileError(
-            f"history blob {index} is {shape_text(found)}, this net needs {shape_text(shape)}: it belongs to another net"
+            f"history blob {index} is {shape_text(received)}, this net needs {shape_text(shape)}: it belongs to another net"
         )
 
 

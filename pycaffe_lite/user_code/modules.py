@@ -37,22 +37,22 @@ def load(name: str) -> ModuleType:
         raise NetError(missing_module_text(name)) from error
 
 
-def load_types(given: str) -> None:
+def load_types(module: str) -> None:
     """Imports a module that registers types, given by its dotted name or by the path of its .py file.
 
     Any error of its code becomes a `NetError` with the line that raised it.
     """
     try:
-        if given.endswith(".py") or os.sep in given:
-            _load_file(given)
+        if module.endswith(".py") or os.sep in module:
+            _load_file(module)
         else:
-            check_name(given, "--import")
-            load(given)
+            check_name(module, "--import")
+            load(module)
     except CaffeError as error:
-        error.where = error.where or f"--import {given}"
+        error.where = error.where or f"--import {module}"
         raise
     except Exception as error:
-        raise NetError(f"{_place(error)}: {type(error).__name__}: {error}", f"--import {given}") from error
+        raise NetError(f"{_place(error)}: {type(error).__name__}: {error}", f"--import {module}") from error
 
 
 def _load_file(path: str) -> None:
@@ -171,9 +171,9 @@ def _bound(tree: ast.AST) -> set[str]:
     return names
 
 
-def of_another_caffe(found: type) -> str:
+def of_another_caffe(cls: type) -> str:
     """The file of another caffe from which a class is derived; empty if there is none."""
-    for base in found.__mro__:
+    for base in cls.__mro__:
         if base.__module__.partition(".")[0] == "caffe":
             with suppress(KeyError):
                 return str(getattr(sys.modules[base.__module__], "__file__", None) or base.__module__)

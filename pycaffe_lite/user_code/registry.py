@@ -56,9 +56,9 @@ class Registry(dict[str, T]):
         return self[name]
 
     def _hint(self, name: str) -> str:
-        known = f"; there are {', '.join(self)}" if len(self) < 20 else ""
+        all_types = f"; there are {', '.join(self)}" if len(self) < 20 else ""
         near = did_you_mean(name, self)
-        return f"{near}{known}" if near else f"{known}; --import names a module with types of your own"
+        return f"{near}{all_types}" if near else f"{all_types}; --import names a module with types of your own"
 
     def load_installed(self) -> None:
         """Imports the modules that installed packages name, once. A failure is a warning, since a net may not need it."""

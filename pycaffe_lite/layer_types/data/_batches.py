@@ -21,7 +21,7 @@ class Batches(Layer):
     exact_bottoms = 0
 
     def new_reader(self, stream: np.random.Generator) -> Reader:
-        """A reader as the parameters ask for. Raises an error if they are wrong or the data cannot be read."""
+        """Makes the reader for the parameters. Raises an error if they are wrong or the data cannot be read."""
         raise NotImplementedError
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -52,11 +52,11 @@ class Batches(Layer):
         self._start(reader)
 
     def _warn_of_other_data(self, extent: dict[str, Any], state: dict[str, Any]) -> None:
-        for what, now in extent.items():
-            if type(state[what]) is not type(now):
-                raise ValueError(f"expected {what} of the data like {now!r}, received {state[what]!r:.40}")
-            if state[what] != now:
-                warn_if_data_changed(self.param.name, what, state[what], now)
+        for field, now in extent.items():
+            if type(state[field]) is not type(now):
+                raise ValueError(f"expected {field} of the data like {now!r}, received {state[field]!r:.40}")
+            if state[field] != now:
+                warn_if_data_changed(self.param.name, field, state[field], now)
                 break
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:

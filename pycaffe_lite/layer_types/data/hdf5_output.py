@@ -50,6 +50,6 @@ class HDF5Output(Layer):
         glog.info(f"Wrote {bottom[0].num} rows to {self._path}")
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        for blob, wanted in zip(bottom, propagate_down, strict=True):
-            if wanted:
+        for blob, propagate in zip(bottom, propagate_down, strict=True):
+            if propagate:
                 blob.diff_out.fill(0)

@@ -92,9 +92,9 @@ class Eltwise(Layer):
         elif self.operation == EltwiseParameter.MAX:
             winners_only(dy, self.winner.data_in, index=i, out=dx)
         elif self.param.eltwise_param.stable_prod_grad:
-            first, *rest = (self._value(j, bottom) for j in range(len(bottom)) if j != i)
+            first, *others = (self._value(j, bottom) for j in range(len(bottom)) if j != i)
             xp.multiply(dy, first, out=dx)
-            for other in rest:
+            for other in others:
                 dx *= other
         else:
             xp.multiply(dy, top.data_in.reshape(-1), out=dx)

@@ -206,10 +206,10 @@ class Recurrent(Layer):
         """`array` as a matrix with a row for each item of the first `axes`."""
         return array.reshape(math.prod(array.shape[:axes]), math.prod(array.shape[axes:]))
 
-    def _debug(self, what: str, steps: Any) -> None:
+    def _debug(self, name: str, steps: Any) -> None:
         """Logs the mean absolute value of each step; Caffe logs all layers of its unrolled net."""
         for t, values in enumerate(steps):
-            glog.info(f"    [{what} after step {t}: {float(abs(values).mean()) if values.size else 0:g}")
+            glog.info(f"    [{name} after step {t}: {float(abs(values).mean()) if values.size else 0:g}")
 
     def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
         """Weights count once for each step of each stream, those of the static input once for each stream."""

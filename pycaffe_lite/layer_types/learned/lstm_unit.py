@@ -54,7 +54,7 @@ class LSTMUnit(Layer):
             raise NetError("cont has no gradient; give propagate_down: false for it")
         empty_like = array_module(top[0].diff_in).empty_like
         dc, dgates = (
-            blob.diff_out if wanted else empty_like(blob.data_in) for blob, wanted in zip(bottom[:2], propagate_down)
+            blob.diff_out if propagate else empty_like(blob.data_in) for blob, propagate in zip(bottom[:2], propagate_down)
         )
         c_before, c, dc_after, dh = bottom[0].data_in[0], top[0].data_in[0], top[0].diff_in[0], top[1].diff_in[0]
         lstm_unit_backward(self._gates.data_in[0], c_before, c, dc_after, dh, dgates[0], dc[0])

@@ -60,8 +60,8 @@ class ContrastiveLoss(Loss):
         _, distance, gap, similar = self._pairs(bottom, difference)
         pull = xp.where(similar, 1, -xp.sign(gap) if self.legacy else -gap / (distance + EPSILON))
         pull = (pull * (float(top[0].diff_in) / self.pairs)).reshape(-1, 1)
-        for blob, wanted, sign in zip(bottom[:2], propagate_down[:2], (1, -1), strict=True):
-            if wanted:
+        for blob, propagate, sign in zip(bottom[:2], propagate_down[:2], (1, -1), strict=True):
+            if propagate:
                 xp.multiply(difference, sign * pull, out=blob.diff_out.reshape(difference.shape))
 
     def _pairs(self, bottom: Blobs, difference):

@@ -35,8 +35,8 @@ class EuclideanLoss(Loss):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         difference = self.difference.data_in
         weight = float(top[0].diff_in) / self.pairs
-        for blob, wanted, factor in zip(bottom, propagate_down, (weight, -weight), strict=True):
-            if wanted:
+        for blob, propagate, factor in zip(bottom, propagate_down, (weight, -weight), strict=True):
+            if propagate:
                 array_module(difference).multiply(difference, factor, out=blob.diff_out.reshape(-1))
 
     def allow_force_backward(self, bottom_index: int) -> bool:

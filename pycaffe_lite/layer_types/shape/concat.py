@@ -54,8 +54,8 @@ class Concat(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if len(bottom) > 1:
             dy = self._matrix(top[0], top[0].diff_in)
-            for blob, start, wanted in zip(bottom, self._starts(bottom), propagate_down, strict=True):
-                if wanted:
+            for blob, start, propagate in zip(bottom, self._starts(bottom), propagate_down, strict=True):
+                if propagate:
                     dx = self._matrix(blob, blob.diff_out)
                     copy_columns(dy, dx, start, 0, dx.shape[1])
 

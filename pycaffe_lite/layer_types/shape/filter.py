@@ -49,8 +49,8 @@ class Filter(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[-1]:
             raise NetError("a selector has no gradient: the last bottom cannot be propagated to")
-        for blob, out, wanted in zip(bottom, top, propagate_down):
-            if wanted:
+        for blob, out, propagate in zip(bottom, top, propagate_down):
+            if propagate:
                 dx = blob.diff_out
                 dx.fill(0)
                 dx[self.kept] = out.diff_in[: self.kept.size]

@@ -63,9 +63,9 @@ class Reshape(Layer):
 def _inferred(shape: list[int], x: Blob) -> list[int]:
     """`shape` with its -1, if any, replaced so that the count is that of `x`; raises `NetError` if that is impossible."""
     if -1 in shape:
-        known = [dim for dim in shape if dim != -1]
-        floor = int(0 in known)  # an empty batch has a 0 in both shapes: without it the -1 can be inferred
-        count, product = (math.prod(max(dim, floor) for dim in dims) for dims in (x.shape, known))
+        others = [dim for dim in shape if dim != -1]
+        floor = int(0 in others)  # an empty batch has a 0 in both shapes: without it the -1 can be inferred
+        count, product = (math.prod(max(dim, floor) for dim in dims) for dims in (x.shape, others))
         if count % product:
             raise NetError(f"{x} has no dimension for the -1 in {' x '.join(map(str, shape))}: {product} is no divisor")
         shape = [count // product if dim == -1 else dim for dim in shape]

@@ -71,8 +71,8 @@ class ConvolutionBase(Layer):
         )
         if any(size < 1 for size in out_shape):
             names = ("kernel_size", "pad", "stride", "dilation")
-            given = zip(names, (self.kernel, self.pad, self.stride, self.dilation))
-            settings = ", ".join(f"{name} {sizes_text(values)}" for name, values in given)
+            fields = zip(names, (self.kernel, self.pad, self.stride, self.dilation))
+            settings = ", ".join(f"{name} {sizes_text(values)}" for name, values in fields)
             sizes = f"input {sizes_text(in_shape)}, {settings} give an output of {sizes_text(out_shape)}"
             raise NetError(f"the kernel does not fit: {sizes}")
         for blob in top:
@@ -97,14 +97,14 @@ class ConvolutionBase(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         weights = self.blobs[0].data_in
         product = convolve if self.transposed else convolve_transposed
-        for y, x, wanted in zip(top, bottom, propagate_down):
+        for y, x, propagate in zip(top, bottom, propagate_down):
             dy = y.diff_in.reshape(self.out_planes)
             if len(self.blobs) > 1 and self.param_propagate_down[1]:
                 bias_gradient(dy, self.blobs[1].diff_inout)
             if self.param_propagate_down[0]:
                 image, windows = self._sides(x.data_in.reshape(self.planes), dy)
                 convolve_weight_gradient(image, windows, self.blobs[0].diff_inout, *self.layout)
-            if wanted:
+            if propagate:
                 product(dy, weights, None, x.diff_out.reshape(self.planes), *self.layout)
 
     @property

@@ -45,17 +45,17 @@ class Crop(Layer):
 
     def _offsets(self, count: int) -> list[int]:
         """One offset for each axis that is cut."""
-        given = list(self.param.crop_param.offset)
-        if len(given) > 1 and len(given) != count:
-            raise NetError(f"expected one offset, or one for each of the {count} axes, received {len(given)}")
-        return given if len(given) == count else (given or [0]) * count
+        offsets = list(self.param.crop_param.offset)
+        if len(offsets) > 1 and len(offsets) != count:
+            raise NetError(f"expected one offset, or one for each of the {count} axes, received {len(offsets)}")
+        return offsets if len(offsets) == count else (offsets or [0]) * count
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         top[0].data_out[...] = bottom[0].data_in[tuple(self.window)]
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        for blob, wanted in zip(bottom, propagate_down, strict=True):
-            if wanted:
+        for blob, propagate in zip(bottom, propagate_down, strict=True):
+            if propagate:
                 blob.diff_out.fill(0)
         if propagate_down[0]:
             bottom[0].diff_inout[tuple(self.window)] = top[0].diff_in
