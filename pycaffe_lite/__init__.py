@@ -5,7 +5,7 @@
     net = caffe.Net("deploy.prototxt", "weights.caffemodel", caffe.TEST)
     out = net.forward(data=images)
 
-The names are pycaffe's. They are loaded when first used, so that `pycaffe_lite --help` does not wait for a compiler.
+The names are those of pycaffe. They are loaded when first used, so `pycaffe_lite --help` does not wait for a compiler.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
-    if name == "_caffe":  # pycaffe's extension module, which scripts reach for although it is private
+    if name == "_caffe":  # pycaffe's extension module; it is private, but scripts use it
         return importlib.import_module(".pycaffe", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

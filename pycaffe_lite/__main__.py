@@ -4,5 +4,5 @@ import sys
 
 from .cli import main
 
-if __name__ == "__main__":  # and not in the processes that a command starts
+if __name__ == "__main__":  # not in the processes that a command starts
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What pycaffe scripts set for the whole process: device, seed, ranks and the log; and a stop watch."""
+"""Settings of pycaffe scripts for the whole process: device, seed, ranks and the log; also a stop watch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .errors import DeviceError
 
 
 def set_mode_cpu() -> None:
-    """Runs nets on the CPU, as is the default."""
+    """Runs nets on the CPU, which is the default."""
 
 
 def set_mode_gpu() -> None:
-    """Asks for the GPU; without CUDA the work goes on on the CPU after one loud warning."""
+    """Asks for the GPU. Without CUDA, nets run on the CPU after a warning."""
     use_gpu_or_warn()
 
 
@@ -35,32 +35,32 @@ def set_random_seed(seed: int) -> None:
 
 # ---- several solvers ----------------------------------------------------------------------------------------------
 
-# Caffe's processes that train one net tell each other apart by these. There is one process here so far.
+# In Caffe several processes can train one net, each with a rank. Here there is only one process so far.
 _parallel = {"count": 1, "rank": 0, "multiprocess": False}
 
 
 def solver_count() -> int:
-    """How many solvers train together."""
+    """How many solvers train the net together."""
     return int(_parallel["count"])
 
 
 def set_solver_count(count: int) -> None:
-    """Says how many solvers train together."""
+    """Sets how many solvers train the net together."""
     _parallel["count"] = count
 
 
 def solver_rank() -> int:
-    """Which of the solvers that train together this is; 0 is the one that tests and snapshots."""
+    """The rank of this solver among those that train together; rank 0 tests and writes snapshots."""
     return int(_parallel["rank"])
 
 
 def set_solver_rank(rank: int) -> None:
-    """Says which of the solvers that train together this is."""
+    """Sets the rank of this solver among those that train together."""
     _parallel["rank"] = rank
 
 
 def set_multiprocess(multiprocess: bool) -> None:
-    """Says whether the solvers that train together are processes."""
+    """Sets whether the solvers that train together are processes."""
     _parallel["multiprocess"] = multiprocess
 
 
@@ -70,10 +70,10 @@ def has_nccl() -> bool:
 
 
 class NCCL:
-    """What several GPUs would train one net with. There is none yet.
+    """Stands for Caffe's class that lets several GPUs train one net, which is not supported yet.
 
-    For the one solver of a script that always makes one, as Caffe's train.py does, nothing is to be exchanged, and nothing
-    is done. Raises `DeviceError` where `set_solver_count` announced more.
+    Scripts such as Caffe's train.py create it even for a single solver; then its methods do nothing. Raises `DeviceError` if
+    `set_solver_count` has set more than one.
     """
 
     def __init__(self, solver: Any, uid: str | bytes = b""):
@@ -85,29 +85,29 @@ class NCCL:
 
     @staticmethod
     def new_uid() -> bytes:
-        """A name for a group of solvers."""
+        """An id for a group of solvers."""
         return b""
 
     def bcast(self) -> None:
-        """Would give all solvers the parameters of the first one."""
+        """In Caffe, gives all solvers the parameters of the first one."""
 
     def on_start(self) -> None:
-        """Would be called before the passes of each step."""
+        """In Caffe, runs before the passes of each step."""
 
     def on_gradients_ready(self) -> None:
-        """Would add up the gradients of all solvers."""
+        """In Caffe, sums the gradients of all solvers."""
 
     def __call__(self, layer: int) -> None:
-        """Would add up those of one layer, after its backward."""
+        """In Caffe, sums the gradients of one layer after its backward."""
 
 
 # ---- logs and times -----------------------------------------------------------------------------------------------
 
 
 def init_log(level: int | None = None, stderr: bool | None = None) -> None:
-    """Shows log messages from this severity on (0 info, 1 warning, 2 error); by default as before.
+    """Shows log messages from this severity on (0 info, 1 warning, 2 error); by default the level is unchanged.
 
-    They go to stderr in any case; `stderr=True` keeps them out of the files of a `GLOG_log_dir`.
+    They always go to stderr; `stderr=True` keeps them out of the files in `GLOG_log_dir`.
     """
     glog.configure(minloglevel=level, logtostderr=stderr)
 
@@ -118,7 +118,7 @@ def log(message: str) -> None:
 
 
 class Timer:
-    """A stop watch: `start()`, `stop()`, and then `ms`, the milliseconds in between."""
+    """A stop watch: call `start()` and `stop()`, then read `ms`, the milliseconds in between."""
 
     def __init__(self) -> None:
         self._begin = self._end = 0.0

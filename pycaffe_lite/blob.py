@@ -1,7 +1,7 @@
 """Blob: an N-dimensional array with a gradient, both mirrored between host and device (Caffe's blob.cpp).
 
-Caffe's legacy axes are `num x channels x height x width`; a blob may have any number of axes up to 32, and none at all (a
-scalar, shape `()`).
+Caffe's legacy axes are `num x channels x height x width`. A blob may have any number of axes up to 32; with none it is a
+scalar of shape `()`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Blob:
     # ---- shape ----------------------------------------------------------------------------------------------------
 
     def reshape(self, *shape: int | Sequence[int]) -> None:
-        """Sets the shape. Memory, and with it the values, is kept as long as the new shape fits into it."""
+        """Sets the shape. The memory and its values are kept as long as the new shape fits into the memory."""
         dims = shape[0] if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
         wanted = tuple(map(int, dims))  # type: ignore[arg-type]
         if wanted == self._shape:
@@ -44,7 +44,7 @@ class Blob:
         if any(dim < 0 for dim in wanted):
             raise NetError(f"a blob's dimensions are not negative, received {shape_text(wanted)}")
         count = math.prod(wanted)
-        if math.prod(filter(None, wanted)) > MAX_COUNT:  # NumPy, too, has a limit to what is around a 0
+        if math.prod(filter(None, wanted)) > MAX_COUNT:  # NumPy limits the product of the other dimensions even if one is 0
             raise NetError(f"a blob has at most {MAX_COUNT} elements, received {shape_text(wanted)}")
         self._shape, self._count = wanted, count
         if count > self._data.size:
@@ -69,7 +69,7 @@ class Blob:
         return len(self._shape)
 
     def axis(self, index: int, name: str = "axis") -> int:
-        """`index` counted from the front; a negative one counts from the end. Out of range is an error about `name`."""
+        """Returns `index` as an axis from the front; a negative index counts from the end. Errors call it `name`."""
         if not -self.num_axes <= index < self.num_axes:
             raise NetError(f"{name} {index} is out of range for a blob of shape {shape_text(self._shape)}")
         return index % self.num_axes
@@ -79,7 +79,7 @@ class Blob:
         return math.prod(self._shape[start:end])
 
     def legacy_shape(self, index: int) -> int:
-        """Dimension `index` of the four-axis view of a blob with at most four axes; missing axes count 1."""
+        """Dimension `index` of a blob with at most four axes, seen as four axes; missing axes count as 1."""
         if self.num_axes > 4:
             raise NetError(f"num, channels, height and width need at most 4 axes, this blob is {shape_text(self._shape)}")
         return self._shape[index] if index < self.num_axes else 1
@@ -114,7 +114,7 @@ class Blob:
 
     @property
     def host_out(self) -> np.ndarray:
-        """The values as a host array, all of them to be written: nothing is brought over from a device before."""
+        """The values as a host array that the caller will overwrite completely: nothing is downloaded first."""
         return self._shaped(self._data.on_host(read=False))
 
     # `np.from_dlpack(blob)` and `torch.from_dlpack(blob)` are the values, in the same memory.
@@ -125,7 +125,7 @@ class Blob:
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
 
-    # Layers say what they will do, so that only bytes that are needed move between host and device.
+    # Layers say how they will use an array, so that only the needed bytes move between host and device.
 
     @property
     def data_in(self) -> Any:
@@ -134,7 +134,7 @@ class Blob:
 
     @property
     def data_out(self) -> Any:
-        """The values on the current device, all of them to be written."""
+        """The values on the current device; the caller overwrites all of them."""
         return self._shaped(self._data.on(current(), read=False))
 
     @property
@@ -149,37 +149,37 @@ class Blob:
 
     @property
     def diff_out(self) -> Any:
-        """The gradient on the current device, all of it to be written."""
+        """The gradient on the current device; the caller overwrites all of it."""
         return self._shaped(self._diff.on(current(), read=False))
 
     @property
     def diff_inout(self) -> Any:
-        """The gradient on the current device, to read and write (parameter gradients are added to)."""
+        """The gradient on the current device, to read and write; layers add to the gradients of parameters."""
         return self._shaped(self._diff.on(current()))
 
     def _shaped(self, flat: Any) -> Any:
         return (flat if flat.size == self._count else flat[: self._count]).reshape(self._shape)
 
     def share_data(self, other: Blob) -> None:
-        """Makes this blob's values the same memory as `other`'s; the counts must be equal, the shapes need not."""
+        """Makes this blob use the memory of `other`'s values. The counts must be equal, the shapes need not."""
         self._check_count(other)
         self._data, self.is_borrowing = other._data, True
 
     def share_diff(self, other: Blob) -> None:
-        """Makes this blob's gradient the same memory as `other`'s."""
+        """Makes this blob use the memory of `other`'s gradient."""
         self._check_count(other)
         self._diff, self.is_borrowing = other._diff, True
 
     def use_memory(self, data: MemoryPart, diff: MemoryPart) -> None:
-        """Keeps values and gradient there from now on, in memory of this blob's count. The caller moves the values."""
+        """Keeps values and gradient in this memory, whose size is the blob's count. The caller copies the values."""
         self._data, self._diff, self.is_borrowing = data, diff, False
 
     def shares_memory(self, other: Blob) -> bool:
-        """Whether the values of both, or the gradients of both, are the same memory."""
+        """Whether both blobs use the same memory for their values or for their gradients."""
         return self._data is other._data or self._diff is other._diff
 
     def uses_memory(self, data: MemoryPart, diff: MemoryPart) -> bool:
-        """Whether values and gradient are kept there, and fill it."""
+        """Whether values and gradient are in this memory and fill it."""
         return self._data is data and self._diff is diff and self._count == data.size
 
     def _check_count(self, other: Blob) -> None:

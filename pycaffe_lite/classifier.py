@@ -1,4 +1,4 @@
-"""Classifier: a net that names what is in an image (python/caffe/classifier.py)."""
+"""Classifier: a net that classifies images (python/caffe/classifier.py)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .pycaffe import Net
 class Classifier(Net):
     """A net in the phase TEST whose first input takes images and whose first output are scores.
 
-    image_dims: height and width that images are resized to before they are cropped to the net's input; those of the input
-    by default. mean, input_scale, raw_scale, channel_swap: as in `io.Transformer`, which is `transformer`.
+    image_dims: height and width to which images are resized before they are cropped to the net's input; by default those of
+    the input. mean, input_scale, raw_scale, channel_swap: as in `io.Transformer`; the instance is `transformer`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Classifier(Net):
     def predict(self, inputs: Sequence[np.ndarray], oversample: bool = True) -> np.ndarray:
         """Scores N x C of N images H x W x K.
 
-        With `oversample` they are the mean over ten crops (corners, centre, mirrored), else those of the centre.
+        With `oversample` the scores are the mean over ten crops (corners, centre, mirrored), else those of the centre crop.
         """
         resized = np.array([io.resize_image(image, self.image_dims) for image in inputs])
         if oversample:
@@ -58,7 +58,7 @@ def transformer_for(
     raw_scale: float | None,
     channel_swap: Sequence[int] | None,
 ) -> io.Transformer:
-    """The transformer of a net's first input for images H x W x K; what is None is not done."""
+    """The transformer of a net's first input for images H x W x K; steps whose argument is None are left out."""
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))

@@ -1,8 +1,9 @@
 """How the coordinates of one blob map to those of another, with the names of pycaffe's `caffe.coord_map`.
 
-A map is `(axis, scale, shift)`: along the axes from `axis` + 1 on (the spatial ones; None if it does not matter), a point x
-of a layer's bottom is at scale * x + shift in its top. Scale and shift are 1 and 0, or arrays with one value for all axes or
-one for each. `crop` uses it to lay one feature map over another, as fully convolutional nets do. Tops are `net_spec`'s.
+A map is `(axis, scale, shift)`: a point x of a layer's bottom is at scale * x + shift in its top. It holds for the axes from
+`axis` + 1 on (the spatial axes); `axis` is None if it does not matter. Scale and shift are 1 and 0, or arrays with one value
+for all axes or one for each. `crop` uses a map to align one feature map with another, as in fully convolutional nets. Tops
+are those of `net_spec`.
 (python/caffe/coord_map.py)
 """
 
@@ -20,7 +21,7 @@ from .layer import class_of, registered_types
 from .net_spec import Function, Top
 from .net_spec import layers as L
 
-# What a script adds here passes coordinates through as well.
+# Types that a script adds here pass coordinates through too.
 PASS_THROUGH_LAYERS = [name for name, kind in registered_types().items() if kind.keeps_coordinates]
 
 _IDENTITY: Map = (None, 1, 0)
@@ -39,7 +40,7 @@ class CropError(NetError, AssertionError):
 
 
 def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Channel axis, stride, extent of the kernel with its dilation, and pad of a convolution or pooling."""
+    """Channel axis, stride, extent of the kernel including dilation, and pad of a convolution or pooling."""
     window = class_of(fn.type_name).window_of(fn.layer_parameter())
     if window is None or window.coordinate_map() is None:
         raise UndefinedMapException(f"a {fn.type_name} layer without kernel_size does not map coordinates")
@@ -47,25 +48,25 @@ def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def crop_params(fn: Function) -> tuple[int, np.ndarray]:
-    """First cropped axis and offsets of a Crop layer."""
+    """The first cropped axis and the offsets of a Crop layer."""
     axis, _, shift = coord_map(fn)
     return (axis or 0) + 1, -shift
 
 
 def coord_map(fn: Function) -> Map:
-    """The map from a layer's bottoms to its tops. Raises UndefinedMapException for a type that has none."""
+    """The map from a layer's bottoms to its tops. Raises UndefinedMapException for a type without a map."""
     if fn.type_name in PASS_THROUGH_LAYERS:
         return _IDENTITY
     kind = registered_types().get(fn.type_name)
-    found = kind.coordinate_map(fn.layer_parameter()) if kind else None
-    if found is None:
+    mapping = kind.coordinate_map(fn.layer_parameter()) if kind else None
+    if mapping is None:
         hint = " without kernel_size" if kind and kind.window_of(fn.layer_parameter()) else ""
         raise UndefinedMapException(f"a {fn.type_name} layer{hint} does not map coordinates")
-    return found
+    return mapping
 
 
 def compose(base_map: Map, next_map: Map) -> Map:
-    """`next_map` first, then `base_map`. Raises AxisMismatchException where their axes differ."""
+    """`next_map` first, then `base_map`. Raises AxisMismatchException if their axes differ."""
     axis, scale, shift = base_map
     next_axis, next_scale, next_shift = next_map
     if axis is not None and next_axis is not None and axis != next_axis:
@@ -80,9 +81,9 @@ def inverse(coord_map: Map) -> Map:
 
 
 def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
-    """The map from `top_from` to `top_to`, through the nearest blob that both are computed from.
+    """The map from `top_from` to `top_to`, through the nearest blob from which both are computed.
 
-    Raises NetError, a RuntimeError, where no chain of layers that map coordinates joins the two.
+    Raises NetError, a RuntimeError, if no chain of layers with maps connects them.
     """
     from_maps = dict(_walk_back(top_from))
     for top, back in _walk_back(top_to):
@@ -92,7 +93,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
 
 
 def _walk_back(start: Top) -> Iterator[tuple[Top, Map]]:
-    """The blobs that `start` is computed from, itself first, each with the map from it to `start`."""
+    """The blobs from which `start` is computed, `start` first, each with the map from it to `start`."""
     maps = {start: _IDENTITY}
     queue = [start]
     for top in queue:
@@ -109,9 +110,9 @@ def _walk_back(start: Top) -> Iterator[tuple[Top, Map]]:
 
 
 def crop(top_from: Top, top_to: Top) -> Any:
-    """The top of a Crop layer that cuts out of `top_from` what lies over `top_to`.
+    """The top of a Crop layer that cuts `top_from` to the region of `top_to`.
 
-    Raises CropError where scales differ, or where the offset is negative or no whole number.
+    Raises CropError if the scales differ, or if the offset is negative or not an integer.
     """
     axis, scale, shift = coord_map_from_to(top_from, top_to)
     scale, offset = np.array(scale, ndmin=1), -np.array(shift, ndmin=1)

@@ -25,7 +25,7 @@ ImageWindows = tuple[Path, Sequence[Sequence[int]]]
 class Detector(Net):
     """A net in the phase TEST whose first input takes crops of images and whose first output are scores.
 
-    mean, input_scale, raw_scale, channel_swap: as in `io.Transformer`, which is `transformer`. context_pad: see
+    mean, input_scale, raw_scale, channel_swap: as in `io.Transformer`; the instance is `transformer`. context_pad: see
     `configure_crop`.
     """
 
@@ -63,9 +63,9 @@ class Detector(Net):
         return [{**detection, "prediction": scores} for detection, scores in zip(detections, predictions, strict=True)]
 
     def detect_selective_search(self, image_fnames: Iterable[Path]) -> list[dict[str, Any]]:
-        """`detect_windows` with windows proposed by the module `selective_search_ijcv_with_python`, which needs MATLAB.
+        """`detect_windows` with windows from the module `selective_search_ijcv_with_python`, which needs MATLAB.
 
-        It is found at https://github.com/sergeyk/selective_search_ijcv_with_python. Raises DataError if it is missing.
+        It is at https://github.com/sergeyk/selective_search_ijcv_with_python. Raises DataError if it is missing.
         """
         try:
             selective_search = importlib.import_module("selective_search_ijcv_with_python")
@@ -75,7 +75,7 @@ class Detector(Net):
         return self.detect_windows(zip(files, selective_search.get_windows(files, cmd="selective_search_rcnn"), strict=True))
 
     def crop(self, im: np.ndarray, window: Sequence[int]) -> np.ndarray:
-        """The window (ymin, xmin, ymax, xmax) of an image H x W x K; of the net's input size if there is a context."""
+        """The window (ymin, xmin, ymax, xmax) of an image H x W x K; with context, in the size of the net's input."""
         box = np.asarray(window).astype(int)
         crop = im[box[0] : box[2], box[1] : box[3]]
         if crop.size == 0 or (box < 0).any():
@@ -84,8 +84,8 @@ class Detector(Net):
         return self._with_context(im, box) if self.context_pad else crop
 
     def _with_context(self, im: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The box and its context, warped to the net's input; the mean where it reaches beyond the image."""
-        size = self.blobs[self.inputs[0]].width  # the input is taken for a square
+        """The box and its context, warped to the net's input; beyond the image it is filled with the mean."""
+        size = self.blobs[self.inputs[0]].width  # the input is assumed to be square
         half = (box[2:] - box[:2] + 1) / 2
         center = box[:2] + half
         half *= size / (size - 2 * self.context_pad)
@@ -100,9 +100,9 @@ class Detector(Net):
         return crop
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Sets how many pixels around each crop, counted in the net's input, show what is around the window (0, None: none).
+        """Sets how many pixels on each side of the net's input show the surroundings of the window (0 or None: none).
 
-        What lies beyond the image is filled with `crop_mean`, the mean in terms of the image, or zero.
+        Pixels beyond the image are `crop_mean`, the mean in the image's own scale and order, or zero.
         """
         name = self.inputs[0]
         channels, *dims = self.blobs[name].shape[1:]
@@ -120,8 +120,8 @@ class Detector(Net):
 def read_windows(csv_file: Path) -> list[tuple[str, np.ndarray]]:
     """The windows of a CSV file with the columns filename, ymin, xmin, ymax and xmax, for `Detector.detect_windows`.
 
-    Images come in the order in which they first occur, each with an array N x 4 of int. Raises DataError, with the line,
-    for a missing column or what is no number.
+    Images are in the order of their first row, each with an integer array N x 4. Raises DataError, with the line, for a
+    missing column or a value that is not a number.
     """
     windows: dict[str, list[list[int]]] = {}
     with open(csv_file, newline="", encoding="utf-8-sig") as file:

@@ -1,8 +1,8 @@
 """Pictures of nets, with the names and arguments of pycaffe's `caffe.draw` (python/caffe/draw.py).
 
-Graphviz draws where both pydot and the `dot` program are there (`pip install pydot`, `apt-get install graphviz`).
-Elsewhere Matplotlib does (`plots/picture.py`), so that there is always a picture. A `caffe_net` is a NetParameter of
-today's form (`layer`, not `layers`); a `phase` is `caffe_pb2.TRAIN`, `caffe_pb2.TEST` or None for all layers.
+Graphviz draws if both pydot and the `dot` program are installed (`pip install pydot`, `apt-get install graphviz`). Otherwise
+Matplotlib does (`plots/picture.py`), so there is always a picture. A `caffe_net` is a NetParameter in the present format
+(`layer`, not `layers`); a `phase` is `caffe_pb2.TRAIN`, `caffe_pb2.TEST` or None for all layers.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def get_pooling_types_dict() -> dict[int, str]:
 
 
 def get_edge_label(layer: caffe_pb2.LayerParameter) -> str:
-    """What to write on the edge to a layer's top: batch size or number of outputs, else the empty dot string `""`."""
+    """The label of the edge to a layer's top: batch size or number of outputs, else the empty dot string `""`."""
     if batch_size := _own_value(layer, "batch_size"):
         return f"Batch {batch_size}"
     return str(_own_value(layer, "num_output") or _NO_LABEL)
 
 
 def get_layer_lr_mult(layer: caffe_pb2.LayerParameter) -> tuple[float, float]:
-    """The learning rate multipliers of weights and bias; 1 where the layer gives none.
+    """The learning rate multipliers of weights and bias; 1 if the layer gives none.
 
     Raises `ValueError` for a layer that does not learn weights and a bias, `NetError` for one with more than two `param`
     entries.
@@ -57,9 +57,9 @@ def get_layer_lr_mult(layer: caffe_pb2.LayerParameter) -> tuple[float, float]:
 
 
 def get_layer_label(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: bool = False) -> str:
-    """A layer's label as a quoted dot string: name, type, kernel size, stride and pad, and multipliers if wanted.
+    """A layer's label as a quoted dot string: name, type, kernel size, stride and pad, and multipliers if requested.
 
-    The parts stand below one another where `rankdir` is horizontal, else in one line.
+    The parts are on separate lines if `rankdir` is horizontal, else on one line.
     """
     separator = " " if rankdir in ("TB", "BT") else r"\n"
     parts = [_escaped(part) for group in _descriptors(layer, display_lrm) for part in group]
@@ -67,7 +67,7 @@ def get_layer_label(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: 
 
 
 def choose_color_by_layertype(layertype: str) -> str:
-    """The fill colour of a layer type as `#RRGGBB`: it shows whether the type learns, and whether it has a window."""
+    """The fill colour of a layer type as `#RRGGBB`; it shows whether the type learns, and whether it has a window."""
     kind = class_of(layertype)
     has_window = kind.window_of(caffe_pb2.LayerParameter()) is not None
     if kind.weights_and_bias:
@@ -118,7 +118,7 @@ def draw_net(
 ) -> bytes:
     """The picture of a net as the bytes of an image file. `ext`: its format (png, pdf, svg, ...).
 
-    `raw` gives the text of the graph for Graphviz (needs pydot). If `dot` fails or takes longer than a minute, a warning
+    `raw` gives the graph as text for Graphviz (needs pydot). If `dot` fails or takes longer than a minute, a warning
     is logged and Matplotlib draws. Raises `CaffeError` for an unknown `rankdir` or format.
     """
     _check_rankdir(rankdir)
@@ -155,7 +155,7 @@ def draw_net_to_file(
 
 @dataclass
 class _Node:
-    """A layer (`blob` None, one of `layers`), or a blob and the layers that work on it in place."""
+    """A layer (then `blob` is None), or a blob and the layers that work on it in place."""
 
     blob: str | None
     layers: list[caffe_pb2.LayerParameter] = field(default_factory=list)
@@ -166,13 +166,13 @@ class _Node:
 
 
 class _Builder:
-    """Adds layers in the order of the file. The graph stays acyclic."""
+    """Builds an acyclic graph from layers in the order of the file."""
 
     def __init__(self) -> None:
         self.nodes: list[_Node] = []
         self.edges: list[tuple[int, int]] = []
-        self.inputs: list[list[int]] = []  # of each node
-        self.blobs: dict[str, int] = {}  # name: the node that has the blob's present value
+        self.inputs: list[list[int]] = []  # for each node
+        self.blobs: dict[str, int] = {}  # blob name: the node with its present value
 
     def add(self, layer: caffe_pb2.LayerParameter) -> None:
         bottoms = [self._present(name) for name in layer.bottom]
@@ -202,7 +202,7 @@ class _Builder:
         self.inputs[b].append(a)
 
     def _depends(self, i: int, other: int) -> bool:
-        """Whether node i needs `other`: then its top of that name is a new value. Else two phases share the blob."""
+        """Whether node i depends on `other`: then its top of that name is a new value. Else two phases share the blob."""
         seen, stack = {i}, [i]
         while stack:
             for j in self.inputs[stack.pop()]:
@@ -223,7 +223,7 @@ def _graph(net: caffe_pb2.NetParameter, phase: int | None) -> tuple[list[_Node],
 
 
 def _in_phase(layer: caffe_pb2.LayerParameter, phase: int) -> bool:
-    """Whether a layer may be in the net of that phase. Levels and stages of the rules are not looked at."""
+    """Whether a layer may be in the net of that phase. Levels and stages in its rules are ignored."""
     if layer.include and layer.exclude:
         raise NetError(f'layer "{layer.name}" ({layer.type}): give include rules or exclude rules, not both')
     if any(rule.HasField("phase") and rule.phase == phase for rule in layer.exclude):
@@ -240,7 +240,7 @@ def _check_rankdir(rankdir: str) -> None:
 
 
 def _descriptors(layer: caffe_pb2.LayerParameter, display_lrm: bool) -> list[list[str]]:
-    """The parts of a layer's label, in groups that belong in one line."""
+    """The parts of a layer's label, grouped by line."""
     kind = class_of(layer.type)
     groups = [[layer.name], [f"({layer.type} {kind.variant(layer)}".rstrip() + ")"]]
     if window := kind.window_of(layer):
@@ -305,7 +305,7 @@ def _draw_with_matplotlib(
 
 
 def _picture_lines(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: bool) -> list[str]:
-    """A layer's label in lines: one part a line where the picture runs sideways, else one group a line."""
+    """The lines of a layer's label: one part per line if the picture is horizontal, else one group per line."""
     groups = _descriptors(layer, display_lrm)
     for name, title in (("num_output", "num_output"), ("batch_size", "batch size")):
         if value := _own_value(layer, name):

@@ -1,8 +1,8 @@
-"""The errors a user can meet. Each says where, what was expected, what came, and the nearest right name.
+"""The errors that a user can meet. Each says where it is, what was expected, what was received, and the nearest right name.
 
-A `CaffeError` is a `RuntimeError`, because that is what pycaffe raises and old scripts catch. Code that finds a fault says
-what is wrong; the code that knows where the fault stands (the net knows file, line and layer) fills in `where` on the way
-out.
+A `CaffeError` is a `RuntimeError`, because pycaffe raises that and old scripts catch it. The code that finds a fault says
+what is wrong. The code that knows its place (the net knows file, line and layer) fills in `where` as the error passes
+through it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-MAX_SHOWN = 4000  # characters of an error
-MAX_NAME = 200  # characters of a name that is looked for among others: that takes time
+MAX_SHOWN = 4000  # characters of an error message
+MAX_NAME = 200  # longer names are not compared with others, because that takes too long
 
 
 class Place(str):
-    """Where a fault is: a text such as `net.prototxt:41: layer "ip2" (InnerProduct)`, and the parts that it is made of.
+    """Where a fault is: a text such as `net.prototxt:41: layer "ip2" (InnerProduct)`, with its parts as attributes.
 
-    file: the name of the file, as the user wrote it. line: from 1, or 0 where it is not known. layer: its name and type.
+    file: the file name as the user wrote it. line: counted from 1, or 0 if unknown. layer: its name and type.
     """
 
     file: str
@@ -33,7 +33,7 @@ class Place(str):
 
     @classmethod
     def of(cls, where: str) -> Place:
-        """A place that is perhaps a text without parts: that is taken for the name of a file."""
+        """`where` as a Place; a plain text is taken as the name of a file."""
         return where if isinstance(where, Place) else cls(where)
 
     def __getnewargs__(self) -> tuple[str, int, str]:  # type: ignore[override]
@@ -43,8 +43,8 @@ class Place(str):
 class CaffeError(RuntimeError):
     """Base of all errors of this package.
 
-    where: the place of what is wrong, empty where it is not known. field: the name of the field of a message, such as
-    `base_lr`, that has a value which is wrong; empty where the error is about something else.
+    where: the place of the fault, empty if unknown. field: the name of the message field with the wrong value, such as
+    `base_lr`; empty if the error is not about a field.
     """
 
     def __init__(self, message: str, where: str = "", field: str = ""):
@@ -58,7 +58,7 @@ class CaffeError(RuntimeError):
 
 
 class PrototxtError(CaffeError):
-    """Text that is no valid message of the schema: wrong syntax, an unknown field, a value out of range."""
+    """Text that is not a valid message of the schema: wrong syntax, an unknown field, a value out of range."""
 
 
 class NetError(CaffeError):
@@ -74,7 +74,7 @@ class DataError(CaffeError):
 
 
 class DataMissing(DataError):
-    """Data that are not there, or that another process uses: nothing that makes a prototxt wrong."""
+    """Data that are absent or in use by another process. The prototxt may still be right."""
 
 
 class SolverError(CaffeError):
@@ -82,18 +82,18 @@ class SolverError(CaffeError):
 
 
 class DeviceError(CaffeError):
-    """A device that is not there, or a kernel that has no body for it."""
+    """A device that is missing, or an operation that has no body for it."""
 
 
 def one_line(text: str) -> str:
-    """The text, cut if it is long, with escapes for what does not print, as line breaks in names of a file."""
+    """The text, shortened if it is long, with escapes for unprintable characters such as line breaks in names."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]} ... {text[-MAX_SHOWN // 2 :]}"
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """` (did you mean "ip1"?)` with the candidate nearest to `name`, or an empty string where none is near."""
+    """` (did you mean "ip1"?)` with the candidate nearest to `name`, or an empty string if none is near."""
     if len(name) > MAX_NAME:
         return ""
     options = list(candidates)
@@ -106,7 +106,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Fills in `where` on a `CaffeError` that does not know its place yet, and makes one of a lack of memory."""
+    """Fills in `where` on a `CaffeError` without a place, and turns a `MemoryError` into a `CaffeError`."""
     try:
         yield
     except CaffeError as error:

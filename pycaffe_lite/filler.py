@@ -1,6 +1,6 @@
 """Initial values of parameters, as in Caffe's filler.hpp.
 
-The fan of a blob of shape `(a, b, ...)` with `count` elements is `count / a` in and `count / b` out.
+For a blob of shape `(a, b, ...)` with `count` elements, the fan-in is `count / a` and the fan-out is `count / b`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def fill(param: FillerParameter, blob: Blob, rng: np.random.Generator) -> None:
     """Fills `blob.data` as `param` says. An unknown type or a shape that the type cannot fill is an error."""
     filler = FILLERS.get(param.type)
     if filler is None:
-        known = ", ".join(FILLERS)
-        raise NetError(f'unknown filler "{param.type}"{did_you_mean(param.type, FILLERS)}; there are {known}')
+        filler_names = ", ".join(FILLERS)
+        raise NetError(f'unknown filler "{param.type}"{did_you_mean(param.type, FILLERS)}; there are {filler_names}')
     if param.sparse != -1 and param.type != "gaussian":
         raise NetError(f"sparse is for the gaussian filler, not for {param.type}")
     if blob.count:
@@ -40,7 +40,7 @@ def _uniform(param, shape, rng):
 
 
 def _gaussian(param, shape, rng):
-    """Normal(mean, std). `sparse: n` keeps n weights of an output on average, and zeros the others."""
+    """Normal(mean, std). `sparse: n` keeps n weights of an output on average, and sets the others to zero."""
     if param.std < 0 or param.sparse < -1:
         raise NetError(f"the gaussian filler needs std >= 0 and sparse >= 0, received {param.std:g} and {param.sparse}")
     values = rng.normal(param.mean, param.std, shape)
@@ -52,7 +52,7 @@ def _gaussian(param, shape, rng):
 
 
 def _positive_unitball(param, shape, rng):
-    """Uniform in [0, 1), then each row (everything but the first axis) divided by its sum."""
+    """Uniform in [0, 1); then each row (all axes but the first) is divided by its sum."""
     rows = rng.random((shape[0] if shape else 1, math.prod(shape[1:])))
     return (rows / rows.sum(axis=1, keepdims=True)).reshape(shape)
 

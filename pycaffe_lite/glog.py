@@ -1,9 +1,9 @@
-"""Log lines in the shape of Caffe's glog, because people's log parsers read them.
+"""Log lines in the format of Caffe's glog, because log parsers expect it.
 
     I1122 09:32:01.123456  4711 solver.py:218] Iteration 100 (250 iter/s, 0.4s/100 iters), loss = 0.0342
 
-They go through the standard logger `pycaffe_lite` to stderr and, where there is a `log_dir`, to files. glog's settings do
-what they do in Caffe, as flags of commands (`-log_dir=logs`) or from the environment (`GLOG_log_dir=logs`): see `Settings`.
+They go through the standard logger `pycaffe_lite` to stderr and, if there is a `log_dir`, to files. glog's settings work as
+in Caffe, as flags of commands (`-log_dir=logs`) or in the environment (`GLOG_log_dir=logs`): see `Settings`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-PROGRAM = "pycaffe_lite"  # what log files are called after
+PROGRAM = "pycaffe_lite"  # log files have this name
 
 logger = logging.getLogger(PROGRAM)
 
@@ -33,11 +33,11 @@ _LETTERS = {level: name[0] for name, level in _SEVERITIES.items()}
 class Settings:
     """glog's flags. Severities are numbers: 0 info, 1 warning, 2 error, 3 fatal.
 
-    - `minloglevel`: what is less severe is hidden everywhere.
-    - `logtostderr`: the log goes to stderr only, whatever `log_dir` says.
-    - `alsologtostderr`: files or not, all of it goes to stderr too; on, as in Caffe's command.
-    - `stderrthreshold`: what goes to stderr without either of them.
-    - `log_dir`: the folder of log files; empty: there are none (glog's default is /tmp).
+    - `minloglevel`: hides less severe messages everywhere.
+    - `logtostderr`: the log goes to stderr only, even if there is a `log_dir`.
+    - `alsologtostderr`: everything goes to stderr, besides files if there are any; on, as in Caffe's command.
+    - `stderrthreshold`: the least severity that goes to stderr without these two flags.
+    - `log_dir`: the folder of log files; empty for no files (glog's default is /tmp).
     """
 
     minloglevel: int = 0
@@ -58,9 +58,9 @@ class _Formatter(logging.Formatter):
 
 
 class _Stderr(logging.Handler):
-    """Writes to today's sys.stderr (tests and notebooks replace it), above a progress bar if one is shown.
+    """Writes to the current sys.stderr (tests and notebooks replace it), above a progress bar if one is shown.
 
-    A terminal that was closed, or a pipe that nobody reads, is no reason to end a training run.
+    A closed terminal, or a pipe without a reader, does not end a training run.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -74,7 +74,7 @@ class _Stderr(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """Flushes; a full disk does not end the program."""
+    """A log file. A full disk does not end the program."""
 
     def __init__(self, path: str | os.PathLike, delay: bool = False):
         super().__init__(path, encoding="utf-8", delay=delay)
@@ -85,7 +85,7 @@ class _File(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Says nothing, where `logging` would print a traceback for every line."""
+        """Ignores the error; `logging` would print a traceback for every line."""
 
     def close(self) -> None:
         with suppress(OSError):
@@ -93,7 +93,7 @@ class _File(logging.FileHandler):
 
 
 class _SeverityFile(_File):
-    """A file of glog's, for what is at least so severe, made with the first line of it; a link leads to the newest one."""
+    """A glog file for one severity and above. It is created with its first line, and a link points to the newest file."""
 
     def __init__(self, folder: Path, severity: str):
         name = f"{PROGRAM}.{platform.node() or '(unknown)'}.{_user()}.log.{severity}"
@@ -113,7 +113,7 @@ class _SeverityFile(_File):
 
 
 def _user() -> str:
-    with suppress(KeyError, OSError, ImportError):  # a container may have no name for its user
+    with suppress(KeyError, OSError, ImportError):  # the user of a container may have no name
         return getpass.getuser()
     return "invalid-user"
 
@@ -128,13 +128,13 @@ _quiet = False
 
 
 def configure(**changes: Any) -> None:
-    """Changes those of the `Settings` that are not None. Raises OSError for a `log_dir` that nothing can be written to."""
+    """Changes the given `Settings`, except those that are None. Raises `OSError` if `log_dir` cannot be written to."""
     _apply(replace(_settings, **{name: value for name, value in changes.items() if value is not None}))
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Brings the settings of before back at the end of the block."""
+def kept_settings() -> Iterator[None]:
+    """Restores the settings at the end of the block."""
     before = _settings
     try:
         yield
@@ -142,13 +142,13 @@ def kept() -> Iterator[None]:
         _apply(before)
 
 
-def _apply(wanted: Settings) -> None:
+def _apply(new_settings: Settings) -> None:
     global _settings
-    folder = "" if wanted.logtostderr else wanted.log_dir
+    folder = "" if new_settings.logtostderr else new_settings.log_dir
     if folder != _folder():
         _open_files(folder)
-    _settings = wanted
-    logger.setLevel(_level(wanted.minloglevel))
+    _settings = new_settings
+    logger.setLevel(_level(new_settings.minloglevel))
     _set_stderr_level()
 
 
@@ -159,7 +159,7 @@ def _set_stderr_level() -> None:
 
 
 def _folder() -> str:
-    """The folder of the files that are written now."""
+    """The folder of the current log files, or an empty string."""
     return "" if _settings.logtostderr or not _files else _settings.log_dir
 
 
@@ -183,12 +183,12 @@ def _level(severity: int) -> int:
 
 
 def settings() -> Settings:
-    """The settings of now."""
+    """The current settings."""
     return _settings
 
 
 def log_file() -> str | None:
-    """The file in `log_dir` that takes everything, if there is one."""
+    """The file in `log_dir` that receives all messages, if there is one."""
     return _files[0].baseFilename if _files else None
 
 
@@ -198,7 +198,7 @@ def set_min_level(level: int) -> None:
 
 
 def to_file(path: str | os.PathLike) -> logging.Handler:
-    """Sends the log to a file as well, for as long as the returned handler is not removed from `logger` and closed."""
+    """Also sends the log to a file, until the returned handler is removed from `logger` and closed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = _File(path)
     logger.addHandler(handler)
@@ -206,7 +206,7 @@ def to_file(path: str | os.PathLike) -> logging.Handler:
 
 
 def quiet_stderr(quiet: bool = True) -> None:
-    """Keeps everything below a warning off stderr (a progress bar is shown instead); files still get it."""
+    """Keeps messages below a warning off stderr, where a progress bar is shown instead; files still get them."""
     global _quiet
     _quiet = quiet
     _set_stderr_level()
@@ -214,29 +214,29 @@ def quiet_stderr(quiet: bool = True) -> None:
 
 # ---- the environment ----------------------------------------------------------------------------------------------
 
-_seen: dict[str, str] = {}  # variables as they were when they were last read
+_seen: dict[str, str] = {}  # the variables as they were last read
 
 
 def read_environment() -> None:
-    """Obeys the `GLOG_...` variables that are new or have changed: scripts set them before they import Caffe.
+    """Applies the `GLOG_...` variables that are new or have changed: scripts set them before they import Caffe.
 
-    What cannot be read counts as not given, and a warning says so of a folder that cannot be written to.
+    A value that cannot be parsed is ignored. A folder that cannot be written to causes a warning.
     """
     variables = {field.name: os.environ.get(f"GLOG_{field.name}") for field in fields(Settings)}
     changed = {name: text for name, text in variables.items() if text is not None and text != _seen.get(name)}
     _seen.update(changed)
-    wanted = {name: _value(getattr(Settings, name), text) for name, text in changed.items()}
+    changes = {name: _value(getattr(Settings, name), text) for name, text in changed.items()}
     try:
-        configure(**wanted)
+        configure(**changes)
     except OSError as problem:
-        configure(**{**wanted, "log_dir": None})
+        configure(**{**changes, "log_dir": None})
         warning(f"GLOG_log_dir: {problem}; there is no log file")
 
 
 def _value(default: Any, text: str) -> Any:
     """The text of a variable as a value of the default's type."""
     if isinstance(default, bool):
-        return text[:1] in ("", "t", "T", "y", "Y", "1")  # as glog reads them
+        return text[:1] in ("", "t", "T", "y", "Y", "1")  # the same rule as in glog
     if isinstance(default, int):
         return int(text) if text.isdecimal() else None
     return text
@@ -246,17 +246,17 @@ def _value(default: Any, text: str) -> Any:
 
 
 def info(message: str) -> None:
-    """Logs what a run tells of itself."""
+    """Logs a message about the run."""
     logger.info(message, stacklevel=2)
 
 
 def warning(message: str) -> None:
-    """Logs what a person should look at."""
+    """Logs something that a person should look at."""
     logger.warning(message, stacklevel=2)
 
 
 def error(message: str) -> None:
-    """Logs what went wrong."""
+    """Logs an error."""
     logger.error(message, stacklevel=2)
 
 

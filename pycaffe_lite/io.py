@@ -1,6 +1,6 @@
-"""Conversions between arrays and Caffe's messages, and images as nets want them (pycaffe's `caffe.io`).
+"""Conversions between arrays and Caffe's messages, and preparation of images for nets (pycaffe's `caffe.io`).
 
-Images are arrays H x W x K, colours in the order red, green, blue, values as a rule in [0, 1].
+Images are arrays H x W x K with colours in the order red, green, blue, usually with values in [0, 1].
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ArrayError(DataError, ValueError):
 
 
 def blobproto_to_array(blob: BlobProto, return_diff: bool = False) -> np.ndarray:
-    """The values of a BlobProto, or its gradient, as a float32 array of its shape (four legacy axes in old ones)."""
+    """The values or the gradient of a BlobProto as a float32 array in its shape (four legacy axes in old messages)."""
     values = np.array(blob.diff if return_diff else blob.data, dtype=np.float32)
     legacy = any(blob.HasField(name) for name in ("num", "channels", "height", "width"))
     shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
@@ -51,12 +51,12 @@ def arraylist_to_blobprotovector_str(arraylist: Sequence[np.ndarray]) -> bytes:
 
 
 def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:
-    """The arrays of a serialized BlobProtoVector."""
+    """The list of arrays in a serialized BlobProtoVector."""
     return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(str).blobs]
 
 
 def array_to_datum(arr: np.ndarray, label: int | None = None) -> Datum:
-    """A Datum of a channels x height x width array; uint8 goes into `data`, everything else into `float_data`."""
+    """A Datum with a channels x height x width array; uint8 is stored in `data`, other types in `float_data`."""
     if arr.ndim != 3:
         raise ArrayError(f"a Datum holds channels x height x width, received an array of shape {arr.shape}")
     datum = Datum(channels=arr.shape[0], height=arr.shape[1], width=arr.shape[2])
@@ -84,13 +84,13 @@ def datum_to_array(datum: Datum) -> np.ndarray:
 def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
     """An image file as float32 in [0, 1]: H x W x 3, or H x W x 1 with `color=False`.
 
-    An alpha channel is dropped; for gray it is laid over white. Gray is 0.2125 R + 0.7154 G + 0.0721 B, 16 bits are kept
-    (both as scikit-image does it). Raises OSError for a file that is not there, DataError for one that is no image.
+    An alpha channel is dropped; a gray result is blended with white first. As in scikit-image, gray is 0.2125 R + 0.7154 G +
+    0.0721 B, and 16 bits are kept. Raises OSError if the file is missing, DataError if it is not an image.
     """
     with open(filename, "rb") as file:
         try:
             pixels = _pixels(Image.open(file))
-        except Exception as error:  # the decoders of Pillow raise a dozen kinds for damaged files
+        except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files
             raise DataError(f"{os.fspath(filename)} cannot be read as an image ({error})") from error
     if pixels.ndim == 2:
         return np.repeat(pixels[:, :, np.newaxis], 3 if color else 1, axis=2).astype(np.float32)
@@ -106,7 +106,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     """The pixels in float64, H x W for gray, else H x W x 3 or 4."""
     if image.mode == "P" and image.palette is not None:
         image = image.convert(image.palette.mode)
-    elif image.mode == "I":  # older Pillow's 16-bit PNG
+    elif image.mode == "I":  # 16-bit PNG in older versions of Pillow
         image = image.convert("I;16")
     elif image.mode in ("LA", "PA"):
         image = image.convert("L" if image.mode == "LA" else "RGBA")
@@ -120,10 +120,10 @@ def _pixels(image: Image.Image) -> np.ndarray:
 def resize_image(im: np.ndarray, new_dims: Dims, interp_order: int = 1) -> np.ndarray:
     """An image H x W x K resized to `new_dims` (height, width), float32, with splines of order 0 to 5 (1 is linear).
 
-    With one or three channels the numbers are, bit for bit, those of skimage.transform.resize(..., mode="constant") in
-    releases from 0.19 on, which smooths before it shrinks and takes what is around the image for its darkest value: the
-    same functions of SciPy are called in the same way, so that scikit-image is not needed. Other numbers of channels go
-    through scipy.ndimage.zoom, as in pycaffe.
+    With one or three channels the numbers are, bit for bit, those of skimage.transform.resize(..., mode="constant") from
+    release 0.19 on. It smooths before it shrinks, and treats pixels around the image as the image's darkest value. The same
+    functions of SciPy are called in the same way, so scikit-image is not needed. Other numbers of channels are resized by
+    scipy.ndimage.zoom, as in pycaffe.
     """
     im = np.asarray(im)
     height, width = (int(dim) for dim in new_dims)
@@ -171,11 +171,11 @@ def oversample(images: Sequence[np.ndarray] | np.ndarray, crop_dims: Dims) -> np
 
 
 class Transformer:
-    """Turns images into what a net's inputs want, and back.
+    """Turns images into inputs of a net, and back.
 
-    inputs: name to shape N x K x H x W of each input, such as `{"data": net.blobs["data"].data.shape}`. What is done is
-    chosen with the `set_...` methods, for one input each, and happens in this order: resize, transpose, swap channels,
-    multiply by raw_scale, subtract the mean, multiply by input_scale.
+    inputs: name to shape N x K x H x W of each input, such as `{"data": net.blobs["data"].data.shape}`. The `set_` methods
+    choose the steps for one input each. The order is: resize, transpose, swap channels, multiply by raw_scale, subtract
+    the mean, multiply by input_scale.
     """
 
     def __init__(self, inputs: Mapping[str, Sequence[int]]):
@@ -192,7 +192,7 @@ class Transformer:
             raise DataError(f'"{in_}" is not one of the inputs {names}{did_you_mean(in_, self.inputs)}')
 
     def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """An image H' x W' x K as a new float32 array K x H x W for input `in_` (H x W x K without `set_transpose`)."""
+        """Turns an image H' x W' x K into a new float32 array K x H x W for input `in_`, transposed if that is set."""
         self.__check_input(in_)
         caffe_in = np.array(data, np.float32)
         dims = tuple(self.inputs[in_][2:])
@@ -211,7 +211,7 @@ class Transformer:
         return caffe_in
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The inverse of `preprocess`, but for the size; axes of length 1 go."""
+        """The inverse of `preprocess`, except for the size; axes of length 1 are removed."""
         self.__check_input(in_)
         image = np.array(data).squeeze()
         if image.ndim < 3 and (in_ in self.transpose or in_ in self.channel_swap):
@@ -229,13 +229,13 @@ class Transformer:
         return image
 
     def set_transpose(self, in_: str, order: Sequence[int]) -> None:
-        """The order of axes: (2, 0, 1) makes K x H x W of H x W x K."""
+        """Sets the order of axes: (2, 0, 1) turns H x W x K into K x H x W."""
         self.__check_input(in_)
         self.__check_count(order, len(self.inputs[in_]) - 1, "axes")
         self.transpose[in_] = order
 
     def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
-        """The order of channels, which are the first axis after the transpose: (2, 1, 0) makes BGR of RGB."""
+        """Sets the order of channels, the first axis after the transpose: (2, 1, 0) turns RGB into BGR."""
         self.__check_input(in_)
         self.__check_count(order, self.inputs[in_][1], "channels")
         self.channel_swap[in_] = order
@@ -245,30 +245,30 @@ class Transformer:
             raise ArrayError(f"expected an order of {count} {what}, received {order}")
 
     def set_raw_scale(self, in_: str, scale: float) -> None:
-        """A factor before the mean: 255 for models trained on values up to 255."""
+        """Sets a factor that is applied before the mean: 255 for models trained on values up to 255."""
         self.__check_input(in_)
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """The mean to subtract, in the net's order of channels: K values, or an array K x H x W (H x W if K is 1).
+        """Sets the mean to subtract, in the net's channel order: K values, or an array K x H x W (H x W if K is 1).
 
-        An image of another height or width is resized, as in Caffe's io.py: the mean of ImageNet is 256 x 256, the inputs
-        of its nets are crops. One channel stands for all.
+        A mean of another height or width is resized, as in Caffe's io.py: the mean of ImageNet is 256 x 256, but the inputs
+        of its nets are crops. A mean with one channel is used for all channels.
         """
         self.__check_input(in_)
         shape = tuple(self.inputs[in_][1:])
         mean = np.asarray(mean)
-        whole = mean[np.newaxis] if mean.ndim == 2 and shape[0] == 1 else mean
-        if whole.shape == shape[:1]:
-            whole = whole.reshape(-1, 1, 1)
-        elif whole.ndim != 3 or len(shape) != 3 or len(whole) not in (1, shape[0]):
+        resized = mean[np.newaxis] if mean.ndim == 2 and shape[0] == 1 else mean
+        if resized.shape == shape[:1]:
+            resized = resized.reshape(-1, 1, 1)
+        elif resized.ndim != 3 or len(shape) != 3 or len(resized) not in (1, shape[0]):
             raise ArrayError(f"expected a mean of shape {shape} or {shape[:1]}, received {mean.shape}")
-        elif whole.shape[1:] != shape[1:]:
-            whole = resize_image(whole.transpose(1, 2, 0), shape[1:]).transpose(2, 0, 1)
-        self.mean[in_] = whole
+        elif resized.shape[1:] != shape[1:]:
+            resized = resize_image(resized.transpose(1, 2, 0), shape[1:]).transpose(2, 0, 1)
+        self.mean[in_] = resized
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """A factor after the mean."""
+        """Sets a factor that is applied after the mean."""
         self.__check_input(in_)
         self.input_scale[in_] = scale
 

@@ -28,14 +28,14 @@ class BlobVec(list[Blob]):
     dtype = np.dtype(np.float32)
 
     def add_blob(self, *shape: int) -> None:
-        """Appends a parameter of that shape, zeros. It is how Python layers make theirs."""
+        """Appends a parameter of that shape, filled with zeros. Python layers create their parameters with it."""
         self.append(Blob(*shape, dtype=self.dtype))
 
 
 class WindowSizes(NamedTuple):
-    """The sizes of the window that a layer moves over an image. Each is one value for all spatial axes, or one for each.
+    """The sizes of the window that a layer moves over an image. Each has one value for all spatial axes, or one per axis.
 
-    `kernel` is empty where the window is as large as the image. The spatial axes are those behind `axis`.
+    `kernel` is empty if the window is as large as the image. The spatial axes follow `axis`.
     """
 
     kernel: tuple[int, ...]
@@ -45,13 +45,13 @@ class WindowSizes(NamedTuple):
     axis: int = 1
 
     def extent(self) -> np.ndarray:
-        """How many pixels a kernel covers, with the gaps that dilation leaves."""
+        """How many pixels a kernel spans along each axis, including the gaps that dilation leaves."""
         return (np.array(self.kernel) - 1) * self.dilation + 1
 
     def coordinate_map(self, transposed: bool = False) -> CoordinateMap | None:
-        """Where a point of the image lies among the windows, or `transposed` a window in the image.
+        """Maps points of the image to windows, or if `transposed` windows to points of the image.
 
-        None where the size of the kernel is not known.
+        None if the size of the kernel is not known.
         """
         if not self.kernel or 0 in self.kernel:
             return None
@@ -60,18 +60,18 @@ class WindowSizes(NamedTuple):
 
 
 def sides_text(sides: tuple[int, ...]) -> str:
-    """The sizes of a window for people: `3`, or `3x5` where the axes differ."""
+    """The sizes of a window as text: `3`, or `3x5` if the axes differ."""
     return str(sides[0]) if len(set(sides)) == 1 else "x".join(map(str, sides))
 
 
 class Layer:
     """Base of all layer types.
 
-    The numbers of bottoms and tops that a type takes are class attributes; `None` sets no bound. Instances have
-    `param` (the LayerParameter), `phase`, `blobs` (the parameters), `dtype` of the net, and `rng`, a random stream of their
-    own. `param_str` is the text of `python_param`, for types that the schema has no parameters for.
+    Class attributes give the numbers of bottoms and tops that a type takes; `None` sets no bound. Instances have `param`
+    (the LayerParameter), `phase`, `blobs` (the parameters), `dtype` of the net, and `rng`, a random stream of their own.
+    `param_str` is the text in `python_param`, for types that have no message in the schema.
 
-    What documentation, NetSpec, tables, pictures, `check` and `coord_map` need to know of a type, they ask its class: the
+    Documentation, NetSpec, tables, pictures, `check` and `coord_map` ask the class what they need to know about a type: its
     attributes from `family` on, and the methods under "what a type says of itself".
     """
 
@@ -82,16 +82,16 @@ class Layer:
     min_tops: int | None = None
     max_tops: int | None = None
     equal_bottoms_tops = False
-    auto_tops = False  # the net adds nameless tops up to the number that the type needs
+    auto_tops = False  # the net adds unnamed tops up to the number that the type needs
     is_loss = False  # the first top has a loss weight of 1 unless the prototxt says otherwise
-    family = ""  # the row of README's table; `register` takes the folder in layer_types/ where the class names none
-    param_field = ""  # where LayerParameter has the type's own message; `register` looks for `<Type>Parameter`
+    family = ""  # the row of README's table; by default `register` takes the folder in layer_types/
+    param_field = ""  # the type's own message in LayerParameter; by default `register` looks for `<Type>Parameter`
     is_input = False  # the caller fills the tops: they are the inputs of the net
-    is_result = False  # the tops are there to be looked at: no other layer need read them
-    weights_and_bias = False  # `blobs` are weights and perhaps a bias
-    keeps_coordinates = False  # each point of a top lies over the same point of the bottoms
-    mapped_bottoms: int | None = None  # the `coordinate_map` is for so many bottoms, from the first on; None: for all
-    type = ""  # each instance has its own of these two; pycaffe shows them on the class as well
+    is_result = False  # the tops are final results: no other layer has to read them
+    weights_and_bias = False  # `blobs` are weights and optionally a bias
+    keeps_coordinates = False  # each point of a top corresponds to the same point of the bottoms
+    mapped_bottoms: int | None = None  # `coordinate_map` is for this many bottoms, from the first on; None: for all
+    type = ""  # set on each instance, like `blobs`; pycaffe has both on the class as well
     blobs = BlobVec()
 
     def __init__(self, param: LayerParameter):
@@ -116,7 +116,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Overwrites the gradient of each bottom that `propagate_down` asks for, adds to those of the parameters."""
+        """Overwrites the gradient of each bottom for which `propagate_down` is true; adds to those of the parameters."""
         if any(propagate_down):
             raise NetError("this layer type has no gradient")
 
@@ -131,12 +131,12 @@ class Layer:
 
     @classmethod
     def own_value(cls, param: LayerParameter, field: str) -> int:
-        """A number in the type's own message, such as `num_output` or `batch_size`; 0 where there is no such field."""
+        """A number in the type's own message, such as `num_output` or `batch_size`; 0 if it has no such field."""
         return getattr(getattr(param, cls.param_field), field, 0) if cls.param_field else 0
 
     @classmethod
     def variant(cls, param: LayerParameter) -> str:
-        """Which of its methods the layer uses (`MAX` of Pooling), for its label in a picture."""
+        """Which of its methods the layer uses (such as `MAX` in Pooling), for its label in a picture."""
         return ""
 
     @classmethod
@@ -146,7 +146,7 @@ class Layer:
 
     @classmethod
     def coordinate_map(cls, param: LayerParameter) -> CoordinateMap | None:
-        """Where a point of a bottom lies in the tops. None: nowhere in particular, as in InnerProduct."""
+        """Maps points of a bottom to points of the tops. None if there is no such map, as in InnerProduct."""
         if cls.keeps_coordinates:
             return None, 1, 0
         window = cls.window_of(param)
@@ -154,16 +154,16 @@ class Layer:
 
     @classmethod
     def imported_class(cls, param: LayerParameter) -> str:
-        """`module.Class` of foreign code that the layer imports and runs, as Python layers do."""
+        """`module.Class` of user code that the layer imports and runs, as Python layers do."""
         return ""
 
     @classmethod
     def files_for_setup(cls, param: LayerParameter) -> Iterable[tuple[str, str]]:
-        """Files that `setup` needs for more than their shapes: the field that names the file, and the path in it."""
+        """Files without which `setup` fails, so that `check` skips it: the field that names the file, and its path."""
         return ()
 
     def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
-        """How often a forward pass multiplies an input by a weight and adds the product to a sum."""
+        """The number of multiply-adds in a forward pass: an input times a weight, added to a sum."""
         return 0
 
     # ---- what an exact resume needs ---------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Layer:
     def save_state(self) -> dict[str, Any]:
         """What the layer carries from one iteration to the next besides `blobs`: here its random stream, if it has one.
 
-        Text, numbers, lists and dicts of them, as JSON holds them, and arrays of floats. Empty: it carries nothing.
+        The dict holds text, numbers, lists and dicts, as JSON does, and arrays of floats. It is empty if there is no state.
         """
         stream = getattr(self, "_rng", None)  # a Python layer may use this name for something else
         if isinstance(stream, np.random.Generator) and isinstance(stream.bit_generator, np.random.PCG64):
@@ -179,9 +179,9 @@ class Layer:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from what `save_state` returned, perhaps in another process. The layer is set up already.
+        """Continues from what `save_state` returned, perhaps in another process. `setup` has run already.
 
-        `state` comes from a file: a `ValueError`, `TypeError` or `LookupError` says that it is damaged.
+        `state` comes from a file. Raise `ValueError`, `TypeError` or `LookupError` if it is damaged.
         """
         if "rng" in state:
             self.rng = rng.stream_at(state["rng"])
@@ -190,7 +190,7 @@ class Layer:
 
     @property
     def rng(self) -> np.random.Generator:
-        """The random stream of this layer, made when it is first used."""
+        """The random stream of this layer, created when it is first used."""
         if not hasattr(self, "_rng"):
             self._rng = rng.stream()
         return self._rng
@@ -203,11 +203,11 @@ class Layer:
         return Blob(shape, dtype=self.dtype)
 
     def fill(self, blob: Blob, param: FillerParameter) -> None:
-        """Gives a blob its first values, as `param` says. `check` replaces it: it needs no values."""
+        """Fills a blob as `param` says. `check` replaces this method, because it needs no values."""
         filler.fill(param, blob, self.rng)
 
     def add_param(self, shape: Sequence[int], param: FillerParameter) -> Blob:
-        """Appends a parameter of that shape, filled as `param` says. Its gradient is wanted unless the net says no."""
+        """Appends a parameter of that shape, filled as `param` says. It gets a gradient unless the net turns that off."""
         blob = self.new_blob(shape)
         self.fill(blob, param)
         self.blobs.append(blob)
@@ -215,7 +215,7 @@ class Layer:
         return blob
 
     def check_counts(self, bottoms: int, tops: int) -> None:
-        """Raises where the type does not take so many bottoms or tops."""
+        """Raises `NetError` if the type does not take these numbers of bottoms and tops."""
         for kind, count in (("bottom", bottoms), ("top", tops)):
             exact, least, most = (getattr(self, f"{bound}_{kind}s") for bound in ("exact", "min", "max"))
             if exact is not None and count != exact:
@@ -234,14 +234,14 @@ def _blobs(count: int, kind: str) -> str:
 
 # ---- registry -----------------------------------------------------------------------------------------------------
 
-OTHER_FAMILY = "your own"  # of layer types that lie in no folder of layer_types/
+OTHER_FAMILY = "your own"  # the family of layer types outside of layer_types/
 
 _REGISTRY: Registry[type[Layer]] = Registry("layer", "pycaffe_lite.layers", NetError, lambda: Layer)
 L = TypeVar("L", bound=type[Layer])
 
 
 def register(name: str) -> Callable[[L], L]:
-    """Class decorator: makes a layer type known under the name that a prototxt uses."""
+    """Class decorator: registers a layer type under its name in a prototxt."""
     add = _REGISTRY.register(name)
 
     def add_and_describe(layer: L) -> L:
@@ -249,27 +249,27 @@ def register(name: str) -> Callable[[L], L]:
         if "family" not in vars(layer):
             layer.family = _family(layer.__module__)
         if "param_field" not in vars(layer):
-            layer.param_field = own_field(name) or layer.param_field  # else its base's
+            layer.param_field = own_field(name) or layer.param_field  # else inherited
         return layer
 
     return add_and_describe
 
 
 def _family(module: str) -> str:
-    """The folder in layer_types/ that a module lies in."""
+    """The folder of layer_types/ that holds a module, else `OTHER_FAMILY`."""
     _, _, inside = module.partition(f"{__package__}.layer_types.")
     return inside.split(".")[0] if "." in inside else OTHER_FAMILY
 
 
 def class_of(name: str) -> type[Layer]:
-    """The class of a layer type; of an unknown one `Layer`, which knows nothing of it."""
+    """The class of a layer type; for an unknown type `Layer`, which has the defaults."""
     if name not in _REGISTRY:
         _REGISTRY.load_installed()
     return _REGISTRY.get(name, Layer)
 
 
 def registered_types(installed: bool = False) -> dict[str, type[Layer]]:
-    """All layer types by name, sorted; with `installed` also those of packages that nobody has asked for yet."""
+    """All layer types by name, sorted; with `installed`, those of installed packages are loaded first."""
     if installed:
         _REGISTRY.load_installed()
     return dict(sorted(_REGISTRY.items()))

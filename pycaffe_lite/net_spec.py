@@ -9,9 +9,9 @@
     n.loss = L.SoftmaxWithLoss(n.relu1, n.label)
     print(n.to_proto())
 
-A keyword is a field of the layer's own message (`convolution_param`) if that has one of that name, else of LayerParameter;
-a name that ends in `param` is always one of LayerParameter. `ntop` is the number of tops (1); with `in_place` a top is its
-bottom.
+A keyword is a field of the layer's own message (`convolution_param`) if that message has a field of this name, else a field
+of LayerParameter. A name that ends in `param` is always a field of LayerParameter. `ntop` is the number of tops (default 1);
+with `in_place` the top is the bottom.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 
 class SpecError(NetError, AttributeError, KeyError):
-    """A name that does not exist: a field, a constant, a top. Scripts for pycaffe expect AttributeError or KeyError."""
+    """An unknown name of a field, a constant or a top. Scripts for pycaffe expect AttributeError or KeyError."""
 
 
 def param_name_dict() -> dict[str, str]:
     """Message to field, without their endings: `{"Convolution": "convolution", "Transformation": "transform", ...}`.
 
-    Where a layer type has parameters of its own, the message is called after it.
+    If a layer type has its own parameters, their message is named after the type.
     """
     return {message.removesuffix("Parameter"): field.removesuffix("_param") for message, field in field_of_message().items()}
 
 
 def to_proto(*tops: Top) -> NetParameter:
-    """The net of all layers that the tops need. Blobs are called after their type: `Convolution1`, `Convolution2`."""
+    """The net of all layers that the tops need. Blobs are named after their type: `Convolution1`, `Convolution2`."""
     return _net(tops, {})
 
 
@@ -61,9 +61,9 @@ def _net(tops: Any, names: dict[Any, str]) -> NetParameter:
 
 
 def assign_proto(proto: Message, name: str, val: Any) -> None:
-    """Sets field `name` of a message. A dict fills a message, a list a repeated field, to which a single value adds one.
+    """Sets field `name` of a message. A dict fills a message; a list fills a repeated field, a single value is appended.
 
-    Raises SpecError for an unknown field, TypeError or ValueError for a value that the field does not take.
+    Raises SpecError for an unknown field, TypeError or ValueError for a value that the field does not accept.
     """
     if name not in proto.DESCRIPTOR.fields_by_name:
         raise SpecError(f'{proto.DESCRIPTOR.name} has no field "{name}"{did_you_mean(name, _fields(proto))}')
@@ -88,7 +88,7 @@ def _fill(message: Message, values: dict[str, Any]) -> None:
 
 
 def _checked(proto: Message, name: str, val: Any, assign: Callable[[Any], Any]) -> None:
-    """Assigns a value, and says which one it was where protobuf refuses it."""
+    """Assigns a value; if protobuf refuses it, the error names the field."""
     try:
         assign(val)
     except AttributeError:
@@ -113,7 +113,7 @@ class Top:
         self.n = n
 
     def to_proto(self) -> NetParameter:
-        """The net of all layers that this top needs, with names made up."""
+        """The net of all layers that this top needs, with automatic names."""
         return to_proto(self)
 
     def _to_proto(self, layers: dict[Function, LayerParameter], names: dict[Any, str], autonames: Counter[str]) -> None:
@@ -121,9 +121,9 @@ class Top:
 
 
 class Function:
-    """A layer: its type, the tops it reads and its parameters; `tops` are its outputs.
+    """A layer: its type, the tops that it reads, and its parameters; `tops` are its outputs.
 
-    Raises TypeError for an input that is not a Top, such as the tuple that a layer with several tops gives.
+    Raises TypeError for an input that is not a Top, such as the tuple from a layer with several tops.
     """
 
     def __init__(self, type_name: str, inputs: tuple[Top, ...], params: dict[str, Any]):
@@ -138,7 +138,7 @@ class Function:
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
     def _get_name(self, names: dict[Any, str], autonames: Counter[str]) -> str:
-        """The layer's name: that of its first top, or a number of its own if it has none."""
+        """The layer's name: that of its first top, or a numbered name if it has no tops."""
         if self not in names:
             names[self] = self._get_top_name(self.tops[0] if self.tops else self, names, autonames)
         return names[self]
@@ -150,7 +150,7 @@ class Function:
         return names[top]
 
     def _to_proto(self, layers: dict[Function, LayerParameter], names: dict[Any, str], autonames: Counter[str]) -> None:
-        """Adds this layer to `layers`, behind all that it needs."""
+        """Adds this layer to `layers`, after all layers that it needs."""
         if self in layers:
             return
         layer = LayerParameter(type=self.type_name)
@@ -174,23 +174,23 @@ class Function:
 
     def _home(self, layer: LayerParameter, name: str) -> Message:
         """The message that the parameter `name` belongs to: the layer's own, or the layer."""
-        own = _own_field(self.type_name)
-        message = getattr(layer, own) if own else layer
+        field = _own_field(self.type_name)
+        message = getattr(layer, field) if field else layer
         if name in _fields(message) and not name.endswith("param"):
             return message
         if name in _fields(layer):
             return layer
-        if not own and self.type_name not in (known := _layer_types()):
-            hint = did_you_mean(self.type_name, known)
+        if not field and self.type_name not in (types := _layer_types()):
+            hint = did_you_mean(self.type_name, types)
             raise SpecError(f'layer type "{self.type_name}" is unknown{hint}, so its parameter "{name}" has no place')
         hint = did_you_mean(name, [*_fields(message), *_fields(layer)])
         raise SpecError(f'layer "{layer.name}" ({self.type_name}) has no parameter "{name}"{hint}')
 
 
 def _own_field(type_name: str) -> str:
-    """The field with the message of a layer type, which may be another type's; empty where it has none.
+    """The field with the message of a layer type, which may belong to another type; empty if it has none.
 
-    pycaffe takes the parameters of a type with a borrowed message only as `convolution_param=dict(...)`.
+    pycaffe accepts the parameters of a type with another type's message only as `convolution_param=dict(...)`.
     """
     if field := own_field(type_name):
         return field
@@ -199,7 +199,7 @@ def _own_field(type_name: str) -> str:
 
 
 def _layer_types() -> dict[str, type[Layer]]:
-    """All layer types. They are imported as late as this, because most nets can be written without their kernels."""
+    """All layer types. They are imported late, since most nets can be written without importing kernels."""
     from . import layer_types  # noqa: F401  registers them
     from .layer import registered_types
 
@@ -207,10 +207,10 @@ def _layer_types() -> dict[str, type[Layer]]:
 
 
 class NetSpec:
-    """A net under construction: assigning a top to an attribute (or item, `n["a/b"]`) names it, and includes it.
+    """A net under construction: assigning a top to an attribute (or item, `n["a/b"]`) names it and adds it to the net.
 
-    `to_proto()` gives the layers of all assigned tops and what they need, in the order of assignment. Tops without a name
-    get one as `to_proto(*tops)` makes them.
+    `to_proto()` gives the layers of all assigned tops and the layers that these need, in the order of assignment. Tops
+    without a name get one, as in `to_proto(*tops)`.
     """
 
     tops: OrderedDict[str, Any]
@@ -239,7 +239,7 @@ class NetSpec:
         return sorted({*super().__dir__(), *self.tops})
 
     def to_proto(self) -> NetParameter:
-        """The net, to be printed to a prototxt."""
+        """The net as a message, which prints as a prototxt."""
         return _net(self.tops.values(), {top: name for name, top in self.tops.items()})
 
 
@@ -249,11 +249,11 @@ class NetSpec:
 class Layers:
     """`L.Convolution(bottom, kernel_size=3)` is the top of a layer, with `ntop=2` a tuple of tops, with `ntop=0` a Function.
 
-    Any type has a name here: the net may be meant for another Caffe. One that `Net` does not know is its error.
+    Any type name is accepted, since the net may be for another Caffe; `Net` raises an error for a type it does not know.
     """
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):  # what notebooks and inspect ask every object for
+        if name.startswith("_"):  # notebooks and inspect ask every object for such names
             raise AttributeError(name)
 
         def layer_fn(*args: Top, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Layer and solver types of one's own, for prototxts to use by name.
+"""Layer and solver types that users define, for prototxts to use by name.
 
     import pycaffe_lite as caffe
 
@@ -12,7 +12,7 @@
     class Lion(caffe.SGDSolver):
         def update(self, blob, history, rate, scale, l2, l1): ...
 
-A type is known as soon as its module is imported: by a script, by `--import` on the command line, or from an installed
+A type is registered when its module is imported: by a script, by `--import` on the command line, or from an installed
 package with entry points `pycaffe_lite.layers` or `pycaffe_lite.solvers`. docs/python.md says more.
 """
 
@@ -28,7 +28,7 @@ from .user_code import modules
 __all__ = ["import_types", "register_layer", "register_solver"]
 
 
-def import_types(given: Iterable[str]) -> None:
-    """Imports the modules that a command is given: dotted names, or paths of .py files. Raises `CaffeError`."""
-    for one in given:
-        modules.load_types(one)
+def import_types(names: Iterable[str]) -> None:
+    """Imports the modules of a command's `--import`: dotted names or paths of .py files. Raises `CaffeError`."""
+    for module in names:
+        modules.load_types(module)

@@ -1,4 +1,4 @@
-"""The face that pycaffe scripts know: Net with its dictionaries and keyword inputs, the solvers, modes and seeds."""
+"""The interface of pycaffe: Net with its dictionaries and keyword inputs, the solvers, modes and seeds."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ if TYPE_CHECKING:
 
 
 class InputError(NetError, ValueError):
-    """Arrays or layer names that do not fit the net. Where pycaffe raised it, it was a ValueError."""
+    """Arrays or layer names that do not fit the net. pycaffe raises a ValueError for them."""
 
 
 class BlobError(NetError, KeyError):
-    """A name that no blob of the net has. Where pycaffe raised it, it was a KeyError."""
+    """A name that no blob of the net has. pycaffe raises a KeyError for it."""
 
 
 class Net(net.Net):
     """A net from a prototxt file: `Net(file, phase, level=0, stages=None, weights=None)` or `Net(file, weights, phase)`.
 
-    In place of the file may stand prototxt text (a `str` with a line break or a brace), a NetParameter or a NetSpec.
-    `blobs`, `params` and `layer_dict` are ordered by creation. `with Net(...) as net:` ends threads and closes databases
-    at the end of the block, as `net.close()` does.
+    Instead of the file, prototxt text (a `str` with a line break or a brace), a NetParameter or a NetSpec is accepted.
+    `blobs`, `params` and `layer_dict` are in the order of creation. `with Net(...) as net:` ends threads and closes
+    databases at the end of the block, like `net.close()`.
 
     Raises `CaffeError` with file, line and layer; with `allow_python_layers=False` also for a net that has Python layers,
     which run any code they name.
     """
 
-    # Each net has its own; editors and scripts find them on the class as well, as in pycaffe.
+    # Set on each instance; as in pycaffe, editors and scripts find them on the class too.
     blobs: dict[str, Blob] = {}
     inputs: list[str] = []
     outputs: list[str] = []
@@ -88,10 +88,10 @@ class Net(net.Net):
 
     @classmethod
     def from_param(cls, param: NetParameter, source: Source | None = None, *, allow_python_layers: bool = True) -> Net:
-        """The net of a NetParameter, in the state that it says."""
-        made = cls.__new__(cls)
-        net.Net.__init__(made, param, source, allow_python_layers=allow_python_layers)
-        return made
+        """The net of a NetParameter, in the state that the message gives."""
+        instance = cls.__new__(cls)
+        net.Net.__init__(instance, param, source, allow_python_layers=allow_python_layers)
+        return instance
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ class Net(net.Net):
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers in order; for a Python layer the object of the user's class."""
+        """The layers in order; for a Python layer this is the object of the user's class."""
         return [node.layer.user if isinstance(node.layer, Python) else node.layer for node in self.nodes]
 
     @property
@@ -127,7 +127,7 @@ class Net(net.Net):
     def _layer_names(self) -> list[str]:
         return [node.name for node in self.nodes]
 
-    # What old scripts reach for although it is private. Ids count the blobs in order of creation.
+    # Private names that old scripts use. Ids are indices of blobs in the order of creation.
 
     @property
     def _blob_names(self) -> list[str]:
@@ -165,10 +165,10 @@ class Net(net.Net):
         self.set_input_arrays(data, labels)
 
     def summary(self) -> summaries.Summary:
-        """The layers with shapes, parameters, multiply-adds and memory; printed, it is a table."""
+        """The layers with shapes, parameters, multiply-adds and memory; printing it gives a table."""
         return summaries.summarize(self)
 
-    # A notebook shows the table: of HTML and SVG Jupyter prefers HTML. The picture: `IPython.display.SVG(net._repr_svg_())`.
+    # A notebook shows the table: Jupyter prefers HTML to SVG. For the picture: `IPython.display.SVG(net._repr_svg_())`.
 
     def _repr_html_(self) -> str:
         """The table of `summary`."""
@@ -185,8 +185,8 @@ class Net(net.Net):
     ) -> dict[str, np.ndarray]:
         """Runs the layers from `start` to `end` (names, included) and returns the outputs, and `blobs`, by name.
 
-        Keyword arguments give the inputs of the net, all of them, in arrays of the inputs' batch size. The arrays returned
-        are views: copy what must outlive the next forward.
+        Keyword arguments set the inputs of the net, all of them, as arrays of the inputs' batch size. The returned arrays
+        are views: copy what you need after the next forward.
         """
         if kwargs:
             self._set_inputs(kwargs)
@@ -222,10 +222,10 @@ class Net(net.Net):
         return self._views(dict.fromkeys([*names, *(diffs or ())]), "diff")
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, np.ndarray]:
-        """`forward` on inputs of any length, batch after batch; returns the outputs, and `blobs`, of all of them.
+        """Runs `forward` on inputs of any length, batch after batch; returns the outputs, and `blobs`, of all batches.
 
-        The last batch is filled up with zeros, whose outputs are cut off again. Outputs without a batch axis (losses) come
-        as one value for each batch.
+        The last batch is padded with zeros, whose outputs are removed. Outputs without a batch axis (losses) have one value
+        for each batch.
         """
         outs = [_copies(self.forward(blobs, None, None, **batch)) for batch in self._batch(kwargs)]
         return self._gathered(outs, kwargs)
@@ -233,17 +233,17 @@ class Net(net.Net):
     def forward_backward_all(
         self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """`forward` and `backward` on inputs, and gradients of outputs, of any length; returns outputs and gradients."""
+        """Runs `forward` and `backward` on inputs and output gradients of any length; returns outputs and gradients."""
         inputs = self._batch({name: array for name, array in kwargs.items() if name in self.inputs})
         gradients = self._batch({name: array for name, array in kwargs.items() if name not in self.inputs})
         outs, grads = [], []
-        for given, wanted in itertools.zip_longest(inputs, gradients):
-            outs.append(_copies(self.forward(blobs, None, None, **(given or {}))))
-            grads.append(_copies(self.backward(diffs, None, None, **(wanted or {}))))
+        for input_batch, gradient_batch in itertools.zip_longest(inputs, gradients):
+            outs.append(_copies(self.forward(blobs, None, None, **(input_batch or {}))))
+            grads.append(_copies(self.backward(diffs, None, None, **(gradient_batch or {}))))
         return self._gathered(outs, kwargs), self._gathered(grads, kwargs)
 
     def _batch(self, blobs: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
-        """Cuts equally long arrays into batches of the net's size, the last one filled up with zeros."""
+        """Cuts equally long arrays into batches of the net's size; the last one is padded with zeros."""
         arrays = {name: np.asarray(array) for name, array in blobs.items()}
         lengths = sorted({len(array) for array in arrays.values()})
         if len(lengths) > 1:
@@ -258,17 +258,17 @@ class Net(net.Net):
         first = next(iter(self.blobs.values()), None)
         return max(first.shape[0], 1) if first is not None and first.num_axes else 1
 
-    def _gathered(self, batches: list[dict[str, np.ndarray]], given: dict[str, Any]) -> dict[str, np.ndarray]:
-        """The batches' arrays joined, without what the last one was filled up with."""
-        length, size = len(next(iter(given.values()), ())), self._batch_size()
+    def _gathered(self, batches: list[dict[str, np.ndarray]], arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The batches' arrays joined, without the padding of the last batch."""
+        length, size = len(next(iter(arrays.values()), ())), self._batch_size()
         joined = {name: np.concatenate([np.atleast_1d(b[name]) for b in batches]) for name in (batches or [{}])[0]}
         return {name: a[:length] if len(a) == len(batches) * size else a for name, a in joined.items()}
 
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
-        """Gives the first layer, a MemoryData, what it hands out: `data` N x C x H x W and `labels` N (or N x 1 x 1 x 1).
+        """Sets the arrays of the first layer, a MemoryData: `data` N x C x H x W and `labels` N (or N x 1 x 1 x 1).
 
-        N is a multiple of the layer's batch size. Both are contiguous arrays of float32, which are not copied: what is
-        written to them later is seen by later forwards.
+        N is a multiple of the layer's batch size. Both are contiguous arrays of float32. They are not copied, so later
+        forwards see what is written to them.
         """
         first = self.nodes[0] if self.nodes else None
         if first is None or not isinstance(first.layer, MemoryData):
@@ -309,7 +309,7 @@ class Net(net.Net):
         weight_files.copy_from(self, path)
 
     def share_with(self, other: net.Net) -> None:
-        """Makes the parameters of the layers with equal names the same memory as `other`'s."""
+        """Makes layers use the memory of the parameters in `other`'s layers of the same name."""
         weight_files.share_with(self, other)
 
     def save(self, path: Path, write_diff: bool = False) -> None:
@@ -329,8 +329,8 @@ def _copies(views: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: view.copy() for name, view in views.items()}
 
 
-def _assign(target: np.ndarray, array: Any, what: str) -> None:
-    """Writes an array with the batch size of `target`. Its other axes may be of those that NumPy repeats, as in pycaffe."""
+def _assign(target: np.ndarray, array: Any, name: str) -> None:
+    """Writes an array with the batch size of `target`. As in pycaffe, NumPy may broadcast its other axes."""
     array = np.asarray(array)
     try:
         if array.shape[:1] != target.shape[:1]:
@@ -338,11 +338,11 @@ def _assign(target: np.ndarray, array: Any, what: str) -> None:
         target[...] = array
     except ValueError:
         shape = shape_text(target.shape)
-        raise InputError(f"{what} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
+        raise InputError(f"{name} is {shape}, received an array of shape {array.shape}; reshape the net first") from None
 
 
 def _net_arguments(*args: Any, **kwargs: Any) -> tuple[Any, Path | None, int, Sequence[str] | None]:
-    """Sorts out pycaffe's two constructors, and returns phase, weights, level and stages."""
+    """Handles both forms of pycaffe's constructor; returns phase, weights, level and stages."""
     form = _by_weights if args and not isinstance(args[0], numbers.Integral) else _by_phase
     try:
         return form(*args, **kwargs)
@@ -363,9 +363,9 @@ def _by_weights(weights: Path, phase: Any, level: int = 0, stages: Sequence[str]
 
 
 class _SolverFace(Solver):
-    """What a solver of any rule is for scripts: made from a file, with nets that have pycaffe's face."""
+    """A solver of any rule as scripts see it: made from a file, with nets of pycaffe's interface."""
 
-    # Each solver has its own; see Net.
+    # Set on each instance; see Net.
     net: Net = None  # type: ignore[assignment]
     test_nets: list[Net] = []
     param = SolverParameter()
@@ -393,7 +393,7 @@ class _SolverFace(Solver):
     def add_callback(self, on_start: Callable[[], Any] | NCCL, on_gradients_ready: Callable[[], Any] | None = None) -> None:
         """Calls `on_start()` before the passes of each step, and `on_gradients_ready()` before its update.
 
-        In place of both may stand one `NCCL`.
+        An `NCCL` may be given instead of both.
         """
         if isinstance(on_start, NCCL):
             super().add_callback(on_start.on_start, on_start.on_gradients_ready)
@@ -403,15 +403,15 @@ class _SolverFace(Solver):
             super().add_callback(on_start, on_gradients_ready)
 
     def share_weights(self, other: Net) -> None:
-        """Makes the parameters of the train net the same memory as those of another net."""
+        """Makes the train net use the memory of another net's parameters."""
         weight_files.share_with(self.net, other)
 
 
 class SGDSolver(_SolverFace, rules.SGDSolver):
     """Stochastic gradient descent with momentum, as a prototxt file describes it.
 
-    In place of the file may stand text (a `str` with a line break or a brace) or a SolverParameter. `net` and `test_nets`
-    have pycaffe's face. `with SGDSolver(...) as solver:` closes the nets at the end of the block, as `solver.close()` does.
+    Instead of the file, text (a `str` with a line break or a brace) or a SolverParameter is accepted. `net` and `test_nets`
+    are pycaffe's `Net`s. `with SGDSolver(...) as solver:` closes the nets at the end of the block, like `solver.close()`.
     Raises `CaffeError` with file and line.
     """
 
@@ -447,7 +447,7 @@ _FACES: dict[type[Solver], type[_SolverFace]] = {
 
 
 def get_solver(solver_file: GivenSolver, *, allow_python_layers: bool = True) -> _SolverFace:
-    """The solver that a prototxt file (or text, or a SolverParameter) describes, of the class that its `type` names."""
+    """The solver that a prototxt file (or text, or a SolverParameter) describes, of the class for its `type`."""
     return make_solver(*solver_param(solver_file), allow_python_layers=allow_python_layers)
 
 
@@ -458,7 +458,7 @@ def make_solver(param: SolverParameter, where: str = "", *, allow_python_layers:
 
 
 def _with_face(cls: type[Solver]) -> type[_SolverFace]:
-    """The class with the face of this file: of this package's solvers the one above, of other people's a new one."""
+    """The class with the interface of this file: one of those above for this package's solvers, else a new class."""
     if issubclass(cls, _SolverFace):
         return cls
     if cls in _FACES:
@@ -472,7 +472,7 @@ def layer_type_list() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """`caffe.pycaffe._Net_forward` is what pycaffe calls the function that becomes `Net.forward`."""
+    """Gives `caffe.pycaffe._Net_forward`, pycaffe's name for the function that becomes `Net.forward`."""
     short = name.removeprefix("_Net_")
     for member in (short, f"_{short}") if name.startswith("_Net_") else ():
         if member in vars(Net):

@@ -25,7 +25,7 @@ LEARNING_RATE = re.compile(r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)")
 
 @pytest.fixture(autouse=True)
 def _level():
-    with glog.kept():
+    with glog.kept_settings():
         glog.configure(minloglevel=0)
         yield
     glog.quiet_stderr(False)
@@ -123,7 +123,7 @@ def test_min_level_from_the_environment(value, shown):
 )
 def test_where_the_log_goes(settings, shown, written, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with glog.kept():
+    with glog.kept_settings():
         glog.configure(**settings)
         log_all()
     glog.info("again as before")
@@ -134,7 +134,7 @@ def test_where_the_log_goes(settings, shown, written, tmp_path, monkeypatch, cap
 
 
 def test_files_are_named_and_begin_as_glogs(tmp_path):
-    with glog.kept():
+    with glog.kept_settings():
         glog.configure(log_dir=str(tmp_path / "new" / "logs"))
         assert list((tmp_path / "new" / "logs").iterdir()) == []  # each comes with its first line
         glog.info("one")

@@ -143,7 +143,7 @@ def test_timer_and_log(capsys):
     timer.start()
     timer.stop()
     assert 0 <= timer.ms < 1000
-    with glog.kept():
+    with glog.kept_settings():
         caffe.init_log(1)
         caffe.log("hidden")
         caffe.init_log(0, True)
@@ -154,7 +154,7 @@ def test_timer_and_log(capsys):
 
 
 def test_init_log_leaves_what_is_not_given(capsys):
-    with glog.kept():
+    with glog.kept_settings():
         glog.set_min_level(2)
         caffe.init_log()
         glog.warning("hidden")
@@ -462,7 +462,7 @@ def no_cupy(monkeypatch):
 
 
 def test_a_script_that_asks_for_the_gpu_goes_on(no_cupy, capsys):
-    with glog.kept():
+    with glog.kept_settings():
         glog.set_min_level(2)  # as scripts do, to hide what nets say
         caffe.set_device(0)
         caffe.set_mode_gpu()

@@ -1,4 +1,4 @@
-"""Shapes of data layers without a thread or a batch: from their data where these are there, else from the prototxt."""
+"""Shapes of data layers without a thread or a batch: from their data if present, else from the prototxt."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .findings import Findings
 
 
 def shapes(layer: Batches, bottom: Blobs, top: Blobs, findings: Findings, where: str) -> Sequence[ItemShape]:
-    """The shapes of the tops of a data layer, None for one that is unknown.
+    """The shapes of the tops of a data layer, None for an unknown one.
 
-    Missing data are a warning. Raises `CaffeError` for what is wrong with the layer, or with data that are there.
+    Missing data are a warning. Raises `CaffeError` if the layer, or existing data, are wrong.
     """
     _forget_missing_mean(layer.param, findings, where)
     batch = layer.own_value(layer.param, "batch_size")
@@ -28,12 +28,12 @@ def shapes(layer: Batches, bottom: Blobs, top: Blobs, findings: Findings, where:
 
 
 def count_items(param: LayerParameter) -> int | None:
-    """How many items the data of a layer have, None where they are not there or cannot be counted."""
+    """The number of items in the data of a layer, None if they are missing or cannot be counted."""
     kind = class_of(param.type)
     try:
         return kind.count_items(param) if issubclass(kind, Batches) else None
     except CaffeError:
-        return None  # `shapes` has told of it
+        return None  # `shapes` has reported it
 
 
 def _forget_missing_mean(param: LayerParameter, findings: Findings, where: str) -> None:
@@ -44,5 +44,5 @@ def _forget_missing_mean(param: LayerParameter, findings: Findings, where: str) 
 
 
 def missing_file(field: str, path: str) -> str:
-    """What to say of a file that a field names and that is not there."""
+    """The message for a missing file that a field names."""
     return f'there is no {field} "{path}"; relative paths start at {os.getcwd()}'

@@ -1,4 +1,4 @@
-"""What is wrong with a prototxt file, of a net or of a solver."""
+"""Checks a prototxt file of a net or a solver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .text import is_solver, read_text
 def check(
     file: str, phases: list[Phase] | None = None, level: int = 0, stages: list[str] | None = None
 ) -> tuple[Findings, dict[str, list[Row]]]:
-    """What is wrong with a file, and the shapes of its nets' blobs: by file and phase. Raises nothing for a bad file."""
+    """The findings for a file, and the shapes of its nets' blobs by file and phase. A bad file raises no error."""
     findings = Findings()
     try:
         text = read_text(file)

@@ -1,4 +1,4 @@
-"""What is wrong with files: errors and warnings, each with its place."""
+"""The errors and warnings for files, each with its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import CaffeError, Place
 
 @dataclass
 class Findings:
-    """Errors and warnings by their text, each once, in the order of discovery."""
+    """Errors and warnings without duplicates, in the order of discovery."""
 
     errors: dict[str, Place] = field(default_factory=dict)
     warnings: dict[str, Place] = field(default_factory=dict)
@@ -21,8 +21,8 @@ class Findings:
         self.warnings.setdefault(str(CaffeError(message, where)), Place.of(where))
 
     def lines(self) -> list[str]:
-        """`error: ...` and `warning: ...`, by line. Files come in the order in which something was found in them."""
-        found = [("error", *item) for item in self.errors.items()] + [("warning", *item) for item in self.warnings.items()]
-        files = list(dict.fromkeys(place.file for _, _, place in found))
-        found.sort(key=lambda item: (files.index(item[2].file), item[2].line))
-        return [f"{kind}: {text}" for kind, text, _ in found]
+        """`error: ...` and `warning: ...`, sorted by line. Files are in the order of their first finding."""
+        texts = [("error", *item) for item in self.errors.items()] + [("warning", *item) for item in self.warnings.items()]
+        files = list(dict.fromkeys(place.file for _, _, place in texts))
+        texts.sort(key=lambda item: (files.index(item[2].file), item[2].line))
+        return [f"{kind}: {text}" for kind, text, _ in texts]

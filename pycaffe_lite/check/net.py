@@ -1,7 +1,7 @@
-"""Every error of a net in one phase: its layers are set up one by one, and a failure does not end the walk.
+"""Finds every error of a net in one phase: it sets the layers up one by one, and continues after a failure.
 
-No parameter is filled, no batch is read, no module of a Python layer is imported. Behind what failed, and behind what only
-data or code could tell, shapes are unknown: layers are then checked for names and counts alone.
+It fills no parameters, reads no batches and imports no modules of Python layers. After a layer that failed, or whose shapes
+depend on data or code, shapes are unknown. Layers with unknown bottoms are checked for names and counts only.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from . import data_layers
 from .findings import Findings
 from .text import MAX_ERRORS
 
-MAX_FILLED = 1 << 20  # elements that a filler really fills
-_SMALL = (4096, 2, 16, 16)  # what is filled in place of a larger parameter
-_NO_SUCH = "?"  # begins the names of layers and blobs that stand for unknown bottoms
+MAX_FILLED = 1 << 20  # a larger parameter is not filled as a whole
+_SMALL = (4096, 2, 16, 16)  # the shape that is filled in its place, to find errors of the filler
+_NO_SUCH = "?"  # prefix of the names of layers and blobs that replace unknown bottoms
 
 
 class Row(NamedTuple):
-    """A top, for the table of shapes."""
+    """A top in the table of shapes."""
 
     layer: str
     type: str
     top: str
-    shape: tuple[int, ...] | None  # None: unknown
+    shape: tuple[int, ...] | None  # None if unknown
 
 
 class Checked(NamedTuple):
-    """What a walk found besides errors: all tops, and the layers that read data."""
+    """The results of a walk besides errors: all tops, and the layers that read data."""
 
     rows: list[Row]
     sources: list[LayerParameter]
 
 
 def check_net(net: NetParameter, source: Source, findings: Findings) -> Checked:
-    """Checks a net, upgraded already, in its state."""
+    """Checks an upgraded net in its state."""
     filtered = filter_net(_without_double_rules(net, source, findings), source)
     linter = _Linter(_with_splits(filtered, source, findings), source, findings)
     for param in linter.net.layer:
@@ -61,21 +61,21 @@ def check_net(net: NetParameter, source: Source, findings: Findings) -> Checked:
 
 
 def lacks_sources(net: NetParameter, phase: Phase) -> bool:
-    """Whether a bottom of this phase is produced in the other phase only: such a net is made for the other phase."""
+    """Whether a bottom in this phase is produced only in the other phase, for which the net is then made."""
     state = NetParameter()
     state.CopyFrom(net)
     state.state.phase = phase
     try:
-        there = filter_net(state, Source()).layer
+        layers = filter_net(state, Source()).layer
     except NetError:
         return False
-    tops = {top for layer in there for top in layer.top}
+    tops = {top for layer in layers for top in layer.top}
     everywhere = {top for layer in net.layer for top in layer.top}
-    return any(bottom in everywhere - tops for layer in there for bottom in layer.bottom)
+    return any(bottom in everywhere - tops for layer in layers for bottom in layer.bottom)
 
 
 def _without_double_rules(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
-    """A copy in which no layer has both include and exclude rules, which `filter_net` would stop at."""
+    """A copy without layers that have both include and exclude rules, for which `filter_net` would raise."""
     single = NetParameter()
     single.CopyFrom(net)
     for layer in single.layer:
@@ -86,7 +86,7 @@ def _without_double_rules(net: NetParameter, source: Source, findings: Findings)
 
 
 def _with_splits(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
-    """The net with splits. A bottom that no layer produces is renamed, and a layer is put in front that produces it."""
+    """The net with splits. A bottom that no layer produces is renamed, and an added layer produces it."""
     for count in range(MAX_ERRORS):
         try:
             return insert_splits(net, source)
@@ -104,13 +104,13 @@ def _with_splits(net: NetParameter, source: Source, findings: Findings) -> NetPa
 
 
 def _first_unknown_bottom(net: NetParameter, name: str) -> None:
-    known: set[str] = set()
+    produced: set[str] = set()
     for layer in net.layer:
         for i, bottom in enumerate(layer.bottom):
-            if bottom not in known:
+            if bottom not in produced:
                 layer.bottom[i] = name
                 return
-        known.update(layer.top)
+        produced.update(layer.top)
 
 
 class _Linter(Builder):
@@ -121,9 +121,9 @@ class _Linter(Builder):
         self.sources: list[LayerParameter] = []
         self.walked: list[LayerParameter] = []
 
-    def add(self, given: LayerParameter) -> None:
+    def add(self, original: LayerParameter) -> None:
         param = LayerParameter()
-        param.CopyFrom(given)
+        param.CopyFrom(original)
         if not param.HasField("phase"):
             param.phase = self.net.state.phase
         self.walked.append(param)
@@ -134,7 +134,7 @@ class _Linter(Builder):
         except CaffeError as error:
             self.findings.error(error)
             self._give_up(param)
-        except Exception as error:  # a type of the user's own may raise anything
+        except Exception as error:  # a user's type may raise anything
             self.findings.error(NetError(f"cannot be set up ({type(error).__name__}: {error})", where))
             self._give_up(param)
 
@@ -142,7 +142,7 @@ class _Linter(Builder):
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             counts = f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
             raise NetError(f"propagate_down is given once for each bottom or not at all: {counts}")
-        if unknown := _not_looked_at(param):
+        if unknown := _why_not_set_up(param):
             self.findings.warning(unknown, where)
             self._give_up(param)
             return
@@ -159,10 +159,10 @@ class _Linter(Builder):
             self._set_up(node)
 
     def _shape_data(self, node: Node, layer: Batches, where: str) -> None:
-        given = LayerParameter()
-        given.CopyFrom(layer.param)
+        original = LayerParameter()
+        original.CopyFrom(layer.param)
         shapes = data_layers.shapes(layer, node.bottom, node.top, self.findings, where)
-        self.sources.append(given)
+        self.sources.append(original)
         for name, blob, shape in zip(node.top_names, node.top, shapes, strict=True):
             if shape is None:
                 self.unknown.add(name)
@@ -173,12 +173,12 @@ class _Linter(Builder):
         layer, param = node.layer, node.layer.param
         setattr(layer, "fill", functools.partial(_fill, layer))  # noqa: B010  mypy knows it as a method
         if len(param.loss_weight) == len(node.top):
-            param.loss_weight[:] = [0] * len(node.top)  # others are written into a gradient as large as the top
+            param.loss_weight[:] = [0] * len(node.top)  # a loss weight would be written to a gradient as large as the top
         set_up(node)
         self._add_params(node)
 
     def _give_up(self, param: LayerParameter) -> None:
-        """The layer failed: its tops are there, of unknown shape."""
+        """Registers the tops of a failed layer, with unknown shapes."""
         self.available.difference_update(param.bottom)
         for name in param.top:
             if name not in self.graph.blobs:
@@ -195,7 +195,7 @@ class _Linter(Builder):
                 yield Row(param.name, param.type, top, None if top in self.unknown else self.graph.blobs[top].shape)
 
     def warn_of_unread_blobs(self) -> None:
-        """Warns of tops that no layer reads, unless they are results. In a net without a loss the last ones are."""
+        """Warns of tops that no layer reads, except results. In a net without a loss the last tops are results."""
         producer = {top: param for param in self.walked for top in param.top}
         trains = any(_is_loss(param) for param in self.walked)
         for name in sorted(self.available - {AUTOMATIC}):
@@ -208,23 +208,23 @@ class _Linter(Builder):
                 self.findings.warning(f'nobody reads its top "{name}"; {hint}', self.source.where(param))
 
 
-def _not_looked_at(param: LayerParameter) -> str:
-    """Why a layer is not set up, if it needs code that is not to be run, or a file that is not there."""
+def _why_not_set_up(param: LayerParameter) -> str:
+    """Why a layer cannot be set up: it needs user code, which is not run, or a missing file; else an empty string."""
     kind = class_of(param.type)
     if name := kind.imported_class(param):
-        return _of_foreign_class(name)
+        return _user_class_note(name)
     missing = ((field, path) for field, path in kind.files_for_setup(param) if not os.path.exists(path))
     return next((data_layers.missing_file(field, path) for field, path in missing), "")
 
 
-def _of_foreign_class(name: str) -> str:
-    """What is to be said of a class, `module.Class`, whose module is looked for, but not run."""
+def _user_class_note(name: str) -> str:
+    """The message for a user's class, `module.Class`, whose module is found but not run."""
     module, _, layer = name.rpartition(".")
     modules.check_name(module)
-    found = modules.find(module)
-    if found is None:
-        return modules.is_missing(module)
-    return modules.lacks(found, layer) or f"{name} is not imported, what it computes is not checked"
+    spec = modules.find(module)
+    if spec is None:
+        return modules.missing_module_text(module)
+    return modules.missing_name_text(spec, layer) or f"{name} is not imported, what it computes is not checked"
 
 
 def _is_loss(param: LayerParameter) -> bool:
@@ -232,13 +232,13 @@ def _is_loss(param: LayerParameter) -> bool:
 
 
 def _is_result(param: LayerParameter) -> bool:
-    """Whether no layer need read the tops of this one: losses, even of weight 0, scores, what one phase or stage has."""
+    """Whether other layers need not read its tops: losses, even with weight 0, scores, layers for one phase or stage."""
     chosen = bool(param.loss_weight or param.include)
     return _is_loss(param) or chosen or class_of(param.type).is_result or is_inserted(param)
 
 
 def _fill(layer: Layer, blob: Blob, param: FillerParameter) -> None:
-    """Stands in for `Layer.fill`: fills another blob, a small one like it, for the errors that a filler raises."""
+    """Replaces `Layer.fill`: fills another, smaller blob, to find the errors that a filler raises."""
     shape = blob.shape
     if blob.count > MAX_FILLED:
         shape = tuple(min(dim, limit) for dim, limit in zip(blob.shape, (*_SMALL, *[1] * len(blob.shape))))

@@ -1,4 +1,4 @@
-"""What is wrong with the file of a net, in each of the phases that the net is made for."""
+"""Checks the file of a net, in each of the phases for which the net is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOTH_PHASES = [TRAIN, TEST]
 
 
 def read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | None:
-    """A net in its present form, or None where it cannot be read: `findings` say why."""
+    """A net in the present format, or None if it cannot be read; `findings` has the reason."""
     net = NetParameter()
     source = parse_file(path, net, findings)
     if source is None:
@@ -28,7 +28,7 @@ def read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | Non
 
 
 def check_net_in_phases(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> dict[str, list[Row]]:
-    """Checks a net in the phases that it is made for."""
+    """Checks a net in the phases for which it is made."""
     tables = {}
     for phase in _phases_of(net, source, phases, findings):
         net.state.phase = phase
@@ -37,7 +37,7 @@ def check_net_in_phases(net: NetParameter, source: Source, phases: list[Phase], 
 
 
 def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> list[Phase]:
-    """The phases to check: those that the net is made for, or all of them if it seems to be made for none."""
+    """The phases to check: those for which the net is made, or all if it seems to be made for none."""
     made_for = [phase for phase in phases if not lacks_sources(net, phase)]
     if len(phases) == 1 or not made_for:
         return phases
@@ -49,7 +49,7 @@ def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings:
 
 
 def check_net_in_state(net: NetParameter, source: Source, findings: Findings) -> Checked:
-    """Checks a net in its state. Where the net cannot be filtered or split, its error is all that is reported."""
+    """Checks a net in its state. If the net cannot be filtered or split, only that error is reported."""
     try:
         return check_net(net, source, findings)
     except CaffeError as error:
@@ -58,5 +58,5 @@ def check_net_in_state(net: NetParameter, source: Source, findings: Findings) ->
 
 
 def title_of(net: NetParameter, source: Source) -> str:
-    """What stands over the table of a net."""
+    """The title of the table of a net."""
     return f"{source.where()}, {Phase.Name(net.state.phase)}"

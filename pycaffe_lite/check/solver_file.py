@@ -1,4 +1,4 @@
-"""What is wrong with the file of a solver, and with the nets that it names."""
+"""Checks the file of a solver, and the nets that it names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .net import Checked, Row
 from .net_file import BOTH_PHASES, check_net_in_phases, check_net_in_state, read_net, title_of
 from .text import line_of, parse_file
 
-# The field that an error is about: values with which the solver goes on, to the next error.
+# The field of an error -> values with which the check continues to the next error.
 REMEDIES: dict[str, dict[str, Any]] = {
     "type": {"type": "SGD"},
     "lr_policy": {"lr_policy": "fixed"},
@@ -35,7 +35,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
 
 
 def check_solver(path: str, text: str, findings: Findings) -> dict[str, list[Row]]:
-    """Reports what is wrong with a solver and its nets. Returns the shapes of their blobs, by file and phase."""
+    """Reports the errors of a solver and its nets. Returns the shapes of their blobs by file and phase."""
     param = SolverParameter()
     source = parse_file(path, param, findings)
     if source is None:
@@ -49,7 +49,7 @@ def check_solver(path: str, text: str, findings: Findings) -> dict[str, list[Row
     param.snapshot_prefix = default_snapshot_prefix(param, path)
     nets = [read_net(net, findings) for net in _net_files(param)]
     tables: dict[str, list[Row]] = {}
-    if None in nets:  # no solver can be made: what can be read is checked for itself
+    if None in nets:  # no solver can be made: check the readable nets by themselves
         for net, net_source in filter(None, nets):
             tables |= check_net_in_phases(net, net_source, BOTH_PHASES, findings)
         return tables
@@ -69,29 +69,29 @@ def _net_files(param: SolverParameter) -> list[str]:
 
 
 def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findings) -> list[tuple[NetParameter, Source]]:
-    """The nets that the solver would make, with their states. It is made again for each error of its own."""
+    """The nets that the solver would make, with their states. After an error of its own the solver is made again."""
     param = SolverParameter()
     param.CopyFrom(given)
     param.ClearField("random_seed")
     param.ClearField("solver_mode")
     param.ClearField("weights")
     if param.snapshot_after_train and not param.snapshot:
-        param.snapshot = 1  # so that the folder is looked at now
+        param.snapshot = 1  # so that the folder is checked now
     nets: list[tuple[NetParameter, Source]] = []
 
-    def note(net: NetParameter, net_source: Source) -> SimpleNamespace:
-        nets.append((net, net_source if net_source.name else source))  # without a name it stands in the solver's file
+    def record_net(net: NetParameter, net_source: Source) -> SimpleNamespace:
+        nets.append((net, net_source if net_source.name else source))  # a net without a file is in the solver's file
         return SimpleNamespace(learnable=[], all_params=[], debug_info=False)
 
     for _ in range(len(REMEDIES) + 1):
         nets.clear()
         try:
-            solver.create(param, make_net=note)
+            solver.create(param, make_net=record_net)
             break
         except CaffeError as error:
             if not _remedy(param, error, source.where(), text, findings):
                 break
-        except Exception as error:  # a rule of the user's own may raise anything
+        except Exception as error:  # a user's rule may raise anything
             problem = SolverError(f"cannot be made ({type(error).__name__}: {error})", source.where(), "type")
             _report(problem, source.where(), text, findings)
             break
@@ -99,7 +99,7 @@ def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findin
 
 
 def _remedy(param: SolverParameter, error: CaffeError, path: str, text: str, findings: Findings) -> bool:
-    """Reports an error of the solver with its line, and puts something right in its place if that is known."""
+    """Reports an error of the solver with its line. Corrects the field if a valid value is known; True if it did."""
     _report(error, path, text, findings)
     changed = False
     for name, value in REMEDIES.get(error.field, {}).items():
@@ -109,7 +109,7 @@ def _remedy(param: SolverParameter, error: CaffeError, path: str, text: str, fin
 
 
 def _report(error: CaffeError, path: str, text: str, findings: Findings) -> None:
-    """Reports an error, with the line of its field if it is one of the solver's own."""
+    """Reports an error, with the line of its field if it is an error of the solver itself."""
     if error.where in ("", path):
         error.where = Place(path, line_of(text, error.field))
     findings.error(error)
@@ -145,7 +145,7 @@ def _ends_at_zero(param: SolverParameter) -> bool:
 
 
 def _warn_of_coverage(checked: Checked, source: Source, iterations: int, findings: Findings) -> None:
-    """Whether the batches of one test reach all of its data."""
+    """Warns if the batches of one test do not reach all of its data."""
     for param in checked.sources:
         batch = class_of(param.type).own_value(param, "batch_size")
         count = data_layers.count_items(param)

@@ -1,4 +1,4 @@
-"""Every syntax error of a prototxt, not only the first; where its fields stand; whether it is a net or a solver."""
+"""Finds all syntax errors of a prototxt, the lines of its fields, and whether it is a net or a solver."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..proto.caffe_pb2 import NetParameter, SolverParameter
 from ..proto.prototxt import parse, read, read_bytes, token_from
 from .findings import Findings
 
-MAX_ERRORS = 100  # of one file
-MAX_READ_AGAIN = 10_000_000  # characters in all, to find the errors behind the first
-KIND_SHOWS_IN = 1 << 20  # characters from the start: whether a file is a net or a solver
+MAX_ERRORS = 100  # in one file
+MAX_READ_AGAIN = 10_000_000  # characters to parse again, in all, to find the errors after the first
+KIND_SHOWS_IN = 1 << 20  # characters from the start that show whether a file is a net or a solver
 
 M = TypeVar("M", NetParameter, SolverParameter)
 
 
 class Field(NamedTuple):
-    """A field of the outermost message, and its first and last line, from 1."""
+    """A field of the outermost message, with its first and last line, counted from 1."""
 
     name: str
     first: int
@@ -27,14 +27,14 @@ class Field(NamedTuple):
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """The text of a prototxt file. Raises PrototxtError for one that cannot be read, or has no end."""
+    """The text of a prototxt file. Raises PrototxtError if the file cannot be read or has no end."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise PrototxtError("expected a regular file", str(path))
     return read_bytes(path).decode("utf-8-sig", "surrogateescape")
 
 
 def top_level(text: str) -> tuple[list[Field], bool]:
-    """The fields of the outermost message, and whether braces match. If not, fields cannot be told apart."""
+    """The fields of the outermost message, and whether the braces match. If not, fields cannot be told apart."""
     fields: list[Field] = []
     depth = before = end = 0
     line, name, kind = 1, "", ""
@@ -43,8 +43,8 @@ def top_level(text: str) -> tuple[list[Field], bool]:
         token = text[start:end]
         line += text.count("\n", before, start)
         before = start
-        if token in ('"', "'"):  # it is not closed on its line
-            end = text.find("\n", start) % (len(text) + 1)  # go on behind the line, or at the end
+        if token in ('"', "'"):  # the string is not closed on its line
+            end = text.find("\n", start) % (len(text) + 1)  # continue on the next line, or at the end
         if name and token in (":", "{", "<"):
             fields.append(Field(name, line, line))
         name = token if kind == "name" and depth == 0 else ""
@@ -60,21 +60,21 @@ def top_level(text: str) -> tuple[list[Field], bool]:
 
 
 def is_solver(text: str) -> bool:
-    """Whether more of the outermost names are those of a solver than those of a net."""
+    """Whether more of the outermost fields belong to a solver than to a net."""
     names = [item.name for item in top_level(text[:KIND_SHOWS_IN])[0]]
     net, solver = (sum(name in kind.DESCRIPTOR.fields_by_name for name in names) for kind in (NetParameter, SolverParameter))
     return solver > net
 
 
 def line_of(text: str, name: str) -> int:
-    """The line of a field of the outermost message, 0 if it is not there."""
+    """The line of a field of the outermost message, 0 if it is missing."""
     return next((item.first for item in top_level(text)[0] if item.name == name), 0)
 
 
 def parse_file(path: str, message: M, findings: Findings) -> Source | None:
-    """Reads a prototxt file into `message`. None: it has errors, which `findings` holds then.
+    """Reads a prototxt file into `message`. Returns None if there are errors, which are in `findings`.
 
-    After an error the rest is read without the layer, or the line, that it is in.
+    After an error the text is parsed again without the layer or line that contains it.
     """
     try:
         return read(path, message)
@@ -96,7 +96,7 @@ def parse_file(path: str, message: M, findings: Findings) -> Source | None:
 
 
 def _without(text: str, error: PrototxtError) -> str | None:
-    """The text with the outermost field that an error is in left blank, or None where that changes nothing."""
+    """The text with the outermost field around an error left blank, or None if that changes nothing."""
     line = Place.of(error.where).line
     fields, balanced = top_level(text)
     if not balanced or not line:

@@ -1,7 +1,7 @@
 """The command line: `pycaffe_lite <command> ...`, `python -m pycaffe_lite ...`, and the thin scripts under `tools/`.
 
 A command is a module of this folder with a docstring, whose first line is its help, and `main(argv) -> int`, its exit
-status. What goes wrong ends here as one line on stderr and a status other than zero; `--traceback` shows where.
+status. A failure is reported in one line on stderr, with a status other than zero; `--traceback` shows where it arose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def command_names() -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command that `argv` names. As in Caffe, flags may also stand before it."""
+    """Runs the command that `argv` names. As in Caffe, flags may also precede the command."""
     argv = list(sys.argv[1:] if argv is None else argv)
     names = command_names()
     if not argv or argv[0] in ("-h", "-help", "--help", "help"):
@@ -36,20 +36,20 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     at = next((i for i, word in enumerate(argv) if word in names), None)
     if at is None or not (at == 0 or argv[0].startswith("-")):
-        given = f'"{argv[0]}"{did_you_mean(argv[0], names)}' if not argv[0].startswith("-") else f"among {' '.join(argv)}"
-        print(f"pycaffe_lite: no command {given}\n\n{_usage(names)}", file=sys.stderr)
+        received = f'"{argv[0]}"{did_you_mean(argv[0], names)}' if not argv[0].startswith("-") else f"among {' '.join(argv)}"
+        print(f"pycaffe_lite: no command {received}\n\n{_usage(names)}", file=sys.stderr)
         return 2
     name = argv.pop(at)
-    own = len(argv)
-    if name == "run":  # a script's flags, --traceback too, are its own
-        own = next((i for i, word in enumerate(argv) if word == "-m" or not word.startswith("-")), own)
-    with nullcontext() if name == "run" else _path_kept():  # a script that runs has the process for itself
-        return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main([*rest, *argv[own:]]), argv[:own])
+    end = len(argv)
+    if name == "run":  # flags after the script are for the script, even --traceback
+        end = next((i for i, word in enumerate(argv) if word == "-m" or not word.startswith("-")), end)
+    with nullcontext() if name == "run" else _restored_path():  # a script has the process for itself
+        return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main([*rest, *argv[end:]]), argv[:end])
 
 
 @contextmanager
-def _path_kept() -> Iterator[None]:
-    """Brings `sys.path` back as it was: the modules of layers and solvers may have added folders to it."""
+def _restored_path() -> Iterator[None]:
+    """Restores `sys.path`, to which the modules of layers and solvers may have added folders."""
     before = list(sys.path)
     try:
         yield
@@ -58,12 +58,12 @@ def _path_kept() -> Iterator[None]:
 
 
 def call(command: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
-    """Runs one command's `main`, ends every expected failure in one line, and returns the exit status."""
+    """Runs one command's `main`, reports every expected failure in one line, and returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     traceback = any(word in ("--traceback", "-traceback") for word in argv)
     argv = [word for word in argv if word not in ("--traceback", "-traceback")]
     try:
-        with glog.kept():  # flags of the log are this command's
+        with glog.kept_settings():  # the log flags are for this command only
             return command(argv) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -82,6 +82,6 @@ def _usage(names: list[str]) -> str:
 
 
 def _summary(name: str) -> str:
-    """The first line of a command's docstring, read without importing the command (and all that it needs)."""
+    """The first line of a command's docstring, read without importing the command and its imports."""
     doc = ast.get_docstring(ast.parse(resources.files(__name__).joinpath(f"{name}.py").read_text("utf-8"))) or ""
     return doc.splitlines()[0] if doc else ""

@@ -10,14 +10,14 @@ from ._flags import Flags
 
 
 class ArgumentFlags(Flags):
-    """`Flags` between, before or behind arguments."""
+    """`Flags` that may come before, between or after arguments."""
 
     def switch(self, name: str, **options: Any) -> None:
-        """Adds a flag that is on or off (the default)."""
+        """Adds a flag that is on or off; off is the default."""
         self.truth(name, default=False, **options)
 
     def parse(self, argv: Sequence[str]) -> Any:
-        """Parses and obeys the flags of the log, as `Flags` does."""
+        """Parses the arguments, and applies the log flags as `Flags` does."""
         alone = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
         flags: list[str] = []
         arguments: list[str] = []

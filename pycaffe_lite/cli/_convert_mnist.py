@@ -1,4 +1,4 @@
-"""What the two MNIST converters share: their arguments, and the loop that writes a database."""
+"""Shared by the two MNIST converters: their arguments, and the loop that writes a database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._arguments import ArgumentFlags
 
 
 def parser(name: str, doc: str, backend: str) -> ArgumentFlags:
-    """The arguments both converters take; `backend` is the default."""
+    """The arguments of both converters; `backend` is the default."""
     flags = ArgumentFlags(name, doc)
     flags.add_argument("image_file", help="idx file of images, plain or gzipped")
     flags.add_argument("label_file", help="idx file of their labels")

@@ -1,4 +1,4 @@
-"""New databases, several at once, for commands that write more than one."""
+"""Creates several new databases at once, for commands that write more than one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import DataError
 
 @contextmanager
 def new_databases(paths: Sequence[str], backend: str) -> Iterator[list[Writer]]:
-    """Writers for databases of which none is there yet. Where one cannot be made for that reason, none is."""
+    """Writers for new databases. If one of the paths exists already, no database is created."""
     if len(set(paths)) < len(paths):
         raise DataError(f"expected a path of its own for each database, received {', '.join(paths)}")
     for path in paths:

@@ -1,4 +1,4 @@
-"""What the commands that fetch files share: mirrors that are asked at once, and downloads that go on where they stopped."""
+"""Shared by the commands that fetch files: finding a mirror that answers, and downloads that can be continued."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from ..errors import DataError
 
-CONTACT_SECONDS = 20.0  # in which some mirror must have answered
-PREFER_SECONDS = 3.0  # how long one that answered waits for a better one
-STALL_SECONDS = 10.0  # in which a mirror must send at least STALL_BYTES
+CONTACT_SECONDS = 20.0  # within this time a mirror must answer
+PREFER_SECONDS = 3.0  # how long a mirror that has answered waits for a better one
+STALL_SECONDS = 10.0  # within this time a mirror must send at least STALL_BYTES
 STALL_BYTES = 10_000
 CANNOT_FETCH = 3  # exit status
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
@@ -25,20 +25,20 @@ _CHUNK = 1 << 16
 
 
 class CannotFetch(DataError):
-    """No mirror gave the right files."""
+    """No mirror has delivered the right files."""
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content)
     part.replace(path)
 
 
 def answering(mirrors: Sequence[str], name: str) -> list[str]:
-    """The mirrors (folders, with a slash behind) that have the file `name`, in their order.
+    """The mirrors (folder URLs with a slash at the end) that have the file `name`, in the given order.
 
-    All are asked at once: a dead one may take long to notice.
+    All mirrors are asked at once, because a dead one takes long to time out.
     """
     answers: dict[str, bool] = {}
     changed = threading.Condition()
@@ -63,9 +63,9 @@ def answering(mirrors: Sequence[str], name: str) -> list[str]:
 
 
 def fetch(url: str, part: Path, size: int, take: Callable[[Path], bool]) -> bool:
-    """Downloads a file of at most `size` bytes into `part`, and tells whether `take` found it right and put it in place.
+    """Downloads a file of at most `size` bytes to `part`. Returns whether `take` accepted it and moved it to its place.
 
-    What a broken download leaves in `part`, the next one continues. Why it failed is printed.
+    The next download continues what a broken one has left in `part`. The reason for a failure is printed.
     """
     resumed = part.exists()
     try:
@@ -79,16 +79,16 @@ def fetch(url: str, part: Path, size: int, take: Callable[[Path], bool]) -> bool
             return True
         print(f"{url}: is not the file it should be (wrong SHA-256)", file=sys.stderr)
     part.unlink(missing_ok=True)
-    return resumed and fetch(url, part, size, take)  # what it was to continue may have been the wrong part
+    return resumed and fetch(url, part, size, take)  # the part that was continued may have been of a wrong file
 
 
 def receive(url: str, part: Path, limit: int) -> None:
-    """Appends the rest of a file to what `part` holds of it. Raises `OSError` where it stalls, breaks off or is too long."""
+    """Appends the rest of a file to `part`. Raises `OSError` if the download stalls, breaks off or is too long."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=STALL_SECONDS) as response:
         if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            have = 0  # this mirror always starts from the beginning
+            have = 0  # this mirror ignores the requested position
         total = have + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
         label = part.name.removesuffix(".part")
         bar = tqdm(total=total, initial=have, desc=label, unit="B", unit_scale=True, disable=None)

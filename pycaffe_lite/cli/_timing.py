@@ -1,4 +1,4 @@
-"""How long the layers of a net take while it is trained: what `--timing` of Caffe's python/train.py shows."""
+"""Measures how long the layers of a net take in training, like `--timing` of Caffe's python/train.py."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KINDS = ("forw", "back", "updt")
 
 
 class LayerTimes:
-    """Measures forward, backward and update of each layer of a solver's train net, and logs them with every display.
+    """Measures forward, backward and update of each layer of a solver's train net, and logs the times at every display.
 
-    The times are milliseconds for one iteration, the mean since the last display.
+    The times are milliseconds per iteration, averaged since the last display.
     """
 
     def __init__(self, solver: Solver):
@@ -51,7 +51,7 @@ class LayerTimes:
 
     def _show(self, solver: Solver) -> None:
         self._iterations += 1
-        if (solver.iter - 1) % self._display:  # the solver has counted the iteration that it displayed
+        if (solver.iter - 1) % self._display:  # the solver has already counted the iteration that it displayed
             return
         for kind, times in self._ms.items():
             order = range(len(times)) if kind == "forw" else reversed(range(len(times)))

@@ -1,4 +1,4 @@
-"""What the commands share that bring old nets and solvers into the present format."""
+"""Shared by the commands that upgrade old nets and solvers to the present format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def paths(command: str, doc: str, argv: list[str]) -> tuple[str, str]:
 
 
 def report(path: str, notes: list[str]) -> int:
-    """Logs what was upgraded, and returns the exit status: 1 where a field got lost, as in Caffe."""
+    """Logs what was upgraded, and returns the exit status: 1 if a field was lost, as in Caffe."""
     if not notes:
         glog.info(f"File already in latest proto format: {path}")
     lost = [note for note in notes if isinstance(note, LostField)]

@@ -2,12 +2,12 @@
 
     pycaffe_lite check solver.prototxt net.prototxt
 
-A solver is checked with its nets. A net is checked in both phases; one whose data exist in one phase only, in that phase.
-Where its data are there their shapes are used and counted, else those that the prototxt gives; what depends on unknown
-shapes is not checked. No module of a Python layer is imported, but what --import names; no weights are made.
+A solver is checked with its nets. A net is checked in both phases, or in one phase if it has data only there. If the
+data are present, their shapes are used and their items are counted; else the prototxt gives the shapes, and what depends on
+unknown shapes is not checked. No module of a Python layer is imported, except those of --import; no weights are filled.
 
-Warnings are about what runs, but hardly as it is meant: a blob that nobody reads, missing data, a learning rate of zero, a
-test that does not cover its data. The exit status is 1 if there are errors.
+Warnings are about nets that run, but probably not as intended: a blob that no layer reads, missing data, a learning rate of
+zero, a test that does not cover its data. The exit status is 1 if there are errors.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     pycaffe_lite classify cat.jpg scores.npy --model_def deploy.prototxt --pretrained_model net.caffemodel --mean_file ''
 
-The input is an image, a folder of them, or a .npy file of images N x H x W x K; the output an array N x classes, in the
-order of the file names. Flags and their defaults are those of Caffe's python/classify.py; the paths among these are those
-in a copy of Caffe.
+The input is an image, a folder of images, or a .npy file of images N x H x W x K. The output is an array N x classes, in the
+order of the file names. Flags and defaults are those of Caffe's python/classify.py; default paths are those in a copy of
+Caffe.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that classify and detect share."""
+    """Adds the flags that classify and detect share."""
     parser.add_argument("--model_def", default=f"{MODEL}/deploy.prototxt", help="prototxt of the net")
     parser.add_argument("--pretrained_model", default=f"{MODEL}/bvlc_reference_caffenet.caffemodel", help="its weights")
     parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
@@ -79,13 +79,13 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def set_mode(gpu: bool) -> str:
-    """Chooses the device, and says which as Caffe does."""
+    """Chooses the device, and returns Caffe's text for it."""
     (pycaffe.set_mode_gpu if gpu else pycaffe.set_mode_cpu)()
     return "GPU mode" if gpu else "CPU mode"
 
 
 def load_array(path: str) -> np.ndarray:
-    """The array of a .npy file. Raises DataError for what is none."""
+    """The array of a .npy file. Raises DataError for another file."""
     try:
         array = np.load(path)
     except (ValueError, EOFError) as error:
@@ -96,7 +96,7 @@ def load_array(path: str) -> np.ndarray:
 
 
 def load_mean(path: str) -> np.ndarray | None:
-    """The mean of each channel of a mean image K x H x W, or the K values as they are; None for an empty path."""
+    """The mean of each channel of a mean image K x H x W; K values are returned unchanged; None for an empty path."""
     if not path:
         return None
     mean = load_array(path)
@@ -106,7 +106,7 @@ def load_mean(path: str) -> np.ndarray | None:
 
 
 def integers(text: str, flag: str) -> list[int]:
-    """The whole numbers of a flag such as `2,1,0`."""
+    """The integers of a flag such as `2,1,0`."""
     try:
         return [int(part) for part in text.split(",")] if text else []
     except ValueError:

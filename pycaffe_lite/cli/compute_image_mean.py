@@ -1,8 +1,7 @@
 """Compute the mean image of a database: pycaffe_lite compute_image_mean [FLAGS] INPUT_DB [OUTPUT_FILE]
 
-OUTPUT_FILE is the binaryproto that `transform_param { mean_file: ... }` reads, in the form that Caffe's
-tools/compute_image_mean.cpp writes. The means of the channels are logged. Sums are kept in double precision: Caffe's own
-lose digits where there are more than 65000 images.
+OUTPUT_FILE is a binaryproto for `transform_param { mean_file: ... }`, in the format of Caffe's tools/compute_image_mean.cpp.
+The means of the channels are logged. Sums are in double precision, since Caffe's lose digits with more than 65000 images.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 
 def _mean(database: Database) -> np.ndarray:
-    """The mean of all records, C x H x W in float64. Raises `DataError` where they differ in shape."""
+    """The mean of all records, C x H x W in float64. Raises `DataError` if their shapes differ."""
     count, cursor = database.count(), database.cursor()
     total: np.ndarray | None = None
     glog.info("Starting Iteration")
@@ -58,5 +57,5 @@ def _mean(database: Database) -> np.ndarray:
             if (start + len(keys)) // 10000 > start // 10000:
                 glog.info(f"Processed {start + len(keys)} files.")
     glog.info(f"Processed {count} files.")
-    assert total is not None  # a database that opens is not empty
+    assert total is not None  # an open database is not empty
     return total / count

@@ -2,9 +2,9 @@
 
     pycaffe_lite convert_cifar_data INPUT_FOLDER OUTPUT_FOLDER DB_TYPE
 
-INPUT_FOLDER has data_batch_1.bin to data_batch_5.bin and test_batch.bin; OUTPUT_FOLDER gets cifar10_train_DB_TYPE and
-cifar10_test_DB_TYPE, 3 x 32 x 32, in the order of the files, with keys from 00000 on. As Caffe's
-examples/cifar10/convert_cifar_data.cpp does, but a batch may have any number of images.
+INPUT_FOLDER has data_batch_1.bin to data_batch_5.bin and test_batch.bin. OUTPUT_FOLDER gets cifar10_train_DB_TYPE and
+cifar10_test_DB_TYPE, 3 x 32 x 32, in the order of the files, with keys from 00000 on. This follows Caffe's
+examples/cifar10/convert_cifar_data.cpp, but a batch may have any number of images.
 """
 
 from __future__ import annotations

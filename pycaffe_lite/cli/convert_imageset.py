@@ -1,8 +1,8 @@
 """Write a list of images to a database: pycaffe_lite convert_imageset [FLAGS] ROOTFOLDER/ LISTFILE DB_NAME
 
-Each line of LISTFILE has the path of an image and its integer label; ROOTFOLDER/ is put before the path as it is. Record n
-(from 0, in the order of the list or shuffled) has the key NNNNNNNN_path. An image that cannot be read is left out, with a
-line that says why, and the exit status is 1 at the end. The behaviour is that of Caffe's tools/convert_imageset.cpp.
+Each line of LISTFILE has the path of an image and its integer label; ROOTFOLDER/ is put before the path unchanged. Record n
+(from 0, in the order of the list or shuffled) has the key NNNNNNNN_path. An image that cannot be read is skipped with a
+message, and the exit status is then 1. The behaviour is that of Caffe's tools/convert_imageset.cpp.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import CaffeError, DataError, did_you_mean
 from ..proto.caffe_pb2 import Datum
 from ._arguments import ArgumentFlags
 
-MAX_LMDB_KEY = 511  # bytes, in LMDB as it is built by default
+MAX_LMDB_KEY = 511  # bytes, in default builds of LMDB
 _FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "ppm": "PPM", "pgm": "PPM"}
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}  # OpenCV's defaults
 
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     if (done := len(paths) - failed) % 1000:
         glog.info(f"Processed {done} files.")
     if failed == len(paths):
-        shutil.rmtree(values.DB_NAME)  # empty, and in the way of the next try
+        shutil.rmtree(values.DB_NAME)  # remove the empty database, which would block the next attempt
         raise DataError(f"{values.LISTFILE}: none of its {failed} images could be read; no database was made")
     if failed:
         raise DataError(f"{values.DB_NAME}: {failed} of {len(paths)} images could not be read, and are not in it")
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
 
 
 class _Converter:
-    """Makes the record of an image as the flags say."""
+    """Makes the record of an image according to the flags."""
 
     def __init__(self, values: Any):
         self.color, self.size = not values.gray, (values.resize_height, values.resize_width)
@@ -72,7 +72,7 @@ class _Converter:
         self.expected: tuple[int, ...] | None = () if values.check_size else None
 
     def datum(self, path: str, label: int) -> Datum:
-        """Caffe sets shape and `encoded: false` in a record of pixels, and neither in one that holds a file."""
+        """Like Caffe, sets shape and `encoded: false` in a record of pixels, and neither in a record with a file."""
         data = read_image_file(path)
         image = decode(data, self.color, *self.size)
         self._check(path, image.shape)
@@ -82,16 +82,16 @@ class _Converter:
         return Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=label, encoded=False)
 
     def _file(self, path: str, data: bytes, image: np.ndarray) -> bytes:
-        """The image in the wanted format: the file as it is where nothing was to be changed."""
+        """The image in the requested format; the file itself if nothing has to be changed."""
         extension = os.path.splitext(path)[1][1:].lower()
-        wanted = self.encode_type or extension
-        if not any(self.size) and (wanted == extension or _FORMATS.get(wanted) == _FORMATS.get(extension)):
+        target = self.encode_type or extension
+        if not any(self.size) and (target == extension or _FORMATS.get(target) == _FORMATS.get(extension)):
             return data
-        if wanted not in _FORMATS:
-            raise DataError(f'the extension "{wanted}" names no format to encode in: give --encode_type')
+        if target not in _FORMATS:
+            raise DataError(f'the extension "{target}" names no format to encode in: give --encode_type')
         file = io.BytesIO()
         pixels = image[0] if len(image) == 1 else image[::-1].transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, _FORMATS[wanted], **_OPTIONS.get(_FORMATS[wanted], {}))
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, _FORMATS[target], **_OPTIONS.get(_FORMATS[target], {}))
         return file.getvalue()
 
     def _check(self, path: str, shape: tuple[int, ...]) -> None:
@@ -104,11 +104,11 @@ class _Converter:
 
 
 class _SizeError(CaffeError):
-    """Ends the command, unlike an image that cannot be read, which is a `DataError`."""
+    """An error that ends the command; an unreadable image, a `DataError`, does not."""
 
 
 def _check_paths(values: Any, paths: list[str]) -> None:
-    """What can be seen before there is a database."""
+    """Checks what can be checked before the database is created."""
     root, first = values.ROOTFOLDER, paths[0]
     if not os.path.exists(root + first) and os.path.exists(f"{root}/{first}"):
         raise DataError(f'{root + first}: there is no such file; ROOTFOLDER ends with a slash: "{root}/"')
@@ -132,8 +132,8 @@ def _parse(argv: list[str]) -> Any:
     flags.flag("encode_type", default="", metavar="TYPE", help="format to store them in: png, jpg, ...; implies --encoded")
     values = flags.parse(argv)
     if values.encode_type and values.encode_type.lower() not in _FORMATS:
-        known = did_you_mean(values.encode_type, _FORMATS)
-        raise DataError(f'no --encode_type "{values.encode_type}"{known}; there are {", ".join(_FORMATS)}')
+        hint = did_you_mean(values.encode_type, _FORMATS)
+        raise DataError(f'no --encode_type "{values.encode_type}"{hint}; there are {", ".join(_FORMATS)}')
     height, width = values.resize_height, values.resize_width
     if min(height, width) < 0 or bool(height) != bool(width):
         raise DataError(f"expected both of --resize_height and --resize_width, or none, received {height} and {width}")

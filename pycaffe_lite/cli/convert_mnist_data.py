@@ -1,6 +1,6 @@
 """Writes the images and labels of two MNIST files to a database (LMDB unless told otherwise).
 
-As Caffe's `examples/mnist/convert_mnist_data.cpp` does: one record per image, 1 x rows x columns, in the order of the file.
+Follows Caffe's `examples/mnist/convert_mnist_data.cpp`: one record per image, 1 x rows x columns, in the order of the file.
 """
 
 from __future__ import annotations

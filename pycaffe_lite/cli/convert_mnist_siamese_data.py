@@ -1,7 +1,7 @@
 """Writes random pairs of MNIST images to a database, for the siamese network (LevelDB where it can be written).
 
-As Caffe's `examples/siamese/convert_mnist_siamese_data.cpp` does: as many pairs as there are images, each of two random
-images as the two channels of one record, 2 x rows x columns. Label 1: both show the same digit, 0: different ones.
+Follows Caffe's `examples/siamese/convert_mnist_siamese_data.cpp`: there are as many pairs as images; a record has two random
+images as channels, 2 x rows x columns. Label 1: both show the same digit, 0: different digits.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     pycaffe_lite detect windows.csv scores.csv --crop_mode list --model_def deploy.prototxt --pretrained_model x.caffemodel
 
-A .csv input has the columns filename, ymin, xmin, ymax, xmax. A .txt input lists images, whose windows selective search
-proposes; that needs the module selective_search_ijcv_with_python. The output has a row for each window: filename, ymin,
-xmin, ymax, xmax, class0, class1, ... A .h5 output is a pandas table (`df`) and needs pandas and tables. Flags and their
-defaults are those of Caffe's python/detect.py; the paths among these are those in a copy of Caffe.
+A .csv input has the columns filename, ymin, xmin, ymax, xmax. A .txt input lists images; selective search proposes their
+windows, which needs the module selective_search_ijcv_with_python. The output has a row for each window: filename, ymin,
+xmin, ymax, xmax, class0, class1, ... A .h5 output is a pandas table (`df`) and needs pandas and tables. Flags and defaults
+are those of Caffe's python/detect.py; default paths are those in a copy of Caffe.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _crop_mode(path: str, mode: str | None) -> str:
 
 
 def check_output(path: str) -> None:
-    """Raises DataError for a .h5 file where what writes it is missing: now, and not after all the work."""
+    """Raises DataError for a .h5 file if the packages for it are missing, before the work begins."""
     if _is_csv(path):
         return
     for module in ("pandas", "tables"):
@@ -89,20 +89,20 @@ def check_output(path: str) -> None:
 
 
 def write_csv(path: str, detections: list[dict[str, Any]]) -> None:
-    """A row for each window."""
+    """Writes a row for each window."""
     classes = range(np.size(detections[0]["prediction"]) if detections else 0)
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["filename", *COORDINATES, *(f"class{i}" for i in classes)])
-        for found in detections:
-            writer.writerow([found["filename"], *map(int, found["window"]), *np.ravel(found["prediction"]).tolist()])
+        for scored in detections:
+            writer.writerow([scored["filename"], *map(int, scored["window"]), *np.ravel(scored["prediction"]).tolist()])
 
 
 def write_hdf5(path: str, detections: list[dict[str, Any]]) -> None:
-    """The table that Caffe's tool writes: indexed by filename, with the scores as arrays in `prediction`."""
+    """Writes the table of Caffe's tool: indexed by filename, with the scores as arrays in `prediction`."""
     pandas = importlib.import_module("pandas")
     rows = [
-        {"filename": str(found["filename"]), "prediction": found["prediction"], **dict(zip(COORDINATES, found["window"]))}
-        for found in detections
+        {"filename": str(scored["filename"]), "prediction": scored["prediction"], **dict(zip(COORDINATES, scored["window"]))}
+        for scored in detections
     ]
     pandas.DataFrame(rows).set_index("filename").to_hdf(path, key="df", mode="w")

@@ -2,9 +2,9 @@
 
     pycaffe_lite download_model_binary DIRNAME
 
-The readme begins with lines between two `---`, of which three are read: `caffemodel` (the file's name), `caffemodel_url` and
-`sha1`, as for Caffe's scripts/download_model_binary.py. A download that broke off goes on where it stopped. What has not
-this SHA-1 is not kept, and a readme without one is refused: nobody could tell what was downloaded.
+The readme starts with lines between two `---`. Three of them are read, as in Caffe's scripts/download_model_binary.py:
+`caffemodel` (the file's name), `caffemodel_url` and `sha1`. A broken download is continued. A file with another SHA-1 is not
+kept, and a readme without SHA-1 is refused, since the download could not be checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ README_BYTES = 1 << 20
 
 
 class Model(NamedTuple):
-    """What a readme says of a model."""
+    """The entries of a readme for a model."""
 
     name: str
     url: str
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def read_readme(folder: Path) -> Model:
-    """The model of a folder. Raises `ModelFileError` where the readme is missing, or lacks something."""
+    """The model of a folder. Raises `ModelFileError` if the readme is missing or incomplete."""
     path = folder / "readme.md"
     if not path.is_file():
         raise ModelFileError(f"{path}: there is no such file; expected the folder of a model")
@@ -78,7 +78,7 @@ def read_readme(folder: Path) -> Model:
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Downloads the rest of a file. One that was whole already is left as it is."""
+    """Downloads the rest of a file. A complete file is left unchanged."""
     try:
         receive(url, part, MAX_BYTES)
     except urllib.error.HTTPError as error:

@@ -1,7 +1,7 @@
 """Draws a net from its prototxt into an image file.
 
-The extension of the image file gives the format: png, pdf, svg, ... Graphviz draws where it and pydot are installed,
-elsewhere Matplotlib. The arguments are those of Caffe's python/draw_net.py.
+The extension of the image file gives the format: png, pdf, svg, ... Graphviz draws if it and pydot are installed, otherwise
+Matplotlib does. The arguments are those of Caffe's python/draw_net.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     pycaffe_lite extract_features WEIGHTS NET BLOB1[,BLOB2,...] DB1[,DB2,...] NUM_MINI_BATCHES DB_TYPE [CPU|GPU] [DEVICE_ID]
 
 NET is a prototxt with a data layer. Every item of a batch becomes a record of floats, channels x height x width, without a
-label; keys count from 0000000000 on. The behaviour is that of Caffe's tools/extract_features.cpp.
+label; keys start at 0000000000. The behaviour is that of Caffe's tools/extract_features.cpp.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _extract(net: Net, names: list[str], writers: list[Writer], batches: int) ->
 
 
 def _items(data: np.ndarray) -> np.ndarray:
-    """N x C x H x W; axes that the blob does not have are 1."""
+    """The array as N x C x H x W; axes that the blob lacks are 1."""
     return data.astype(np.float32, copy=False).reshape((*data.shape, 1, 1, 1, 1)[:4])
 
 

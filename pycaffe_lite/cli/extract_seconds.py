@@ -1,7 +1,7 @@
 """Writes the seconds of each iteration line of a training log, counted from the line that says "Solving".
 
-The arguments and the output, a number on each line, are those of Caffe's tools/extra/extract_seconds.py. A log that goes on
-after New Year counts on.
+The arguments, and the output of one number per line, are those of Caffe's tools/extra/extract_seconds.py. Seconds continue
+past New Year.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
 
 
 def extract_seconds(text: str) -> list[float]:
-    """The seconds of all lines with "Iteration"; lines without a stamp before the first stamp are passed over."""
+    """The seconds of all lines with "Iteration"; lines without a stamp are skipped until the first stamp."""
     clock = Clock()
     seconds = []
     for line in text.splitlines():

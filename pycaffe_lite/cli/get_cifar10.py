@@ -1,10 +1,9 @@
 """Fetches CIFAR-10: from a folder, or from the first mirror that has it; unpacked and checked, into data/cifar10.
 
-These are the six files of the binary version, by Alex Krizhevsky (https://www.cs.toronto.edu/~kriz/cifar.html). In this
-order: what already lies in the target folder, the folder given with --from, the folder that the environment variable
-PYCAFFE_LITE_CIFAR10 names, the mirrors. A folder may have the files or the archive cifar-10-binary.tar.gz. A download that
-broke off goes on where it stopped. Exit status 3 means that CIFAR-10 cannot be fetched, which is known within half a minute
-where there is no network.
+These are the six files of the binary version, by Alex Krizhevsky (https://www.cs.toronto.edu/~kriz/cifar.html). They are
+looked for in this order: in the target folder, in the folder given with --from, in the folder in the environment variable
+PYCAFFE_LITE_CIFAR10, on the mirrors. A folder may have the files or the archive cifar-10-binary.tar.gz. A broken download
+is continued. Exit status 3 means that CIFAR-10 cannot be fetched; without a network that takes half a minute at most.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ ARCHIVE = "cifar-10-binary.tar.gz"
 ARCHIVE_IS = (170052171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")
 INSIDE = "cifar-10-batches-bin/"
 
-# Size in bytes and MD5, which tells what was damaged or drawn from the real thing: all that it is for.
+# Size in bytes and MD5, which only has to tell real files from damaged or drawn ones.
 FILES = {
     "data_batch_1.bin": (30730000, "5dd7e06a14cb22eb9f671a540d1b7c25"),
     "data_batch_2.bin": (30730000, "5ea93a67294ea407fff1d09f752e9692"),
@@ -72,12 +71,12 @@ def main(argv: list[str]) -> int:
 
 
 def get(folder: Path, source: str | None = None) -> None:
-    """Puts the six files into `folder`. Raises `DataError` where `source` lacks one, `CannotFetch` without a network."""
+    """Puts the six files into `folder`. Raises `DataError` if `source` lacks a file, `CannotFetch` without a network."""
     missing = [name for name in FILES if not _is_right(folder / name, *FILES[name], "md5")]
     folder.mkdir(parents=True, exist_ok=True)
     for place in filter(None, [str(folder), source, os.environ.get("PYCAFFE_LITE_CIFAR10")]):
         if missing:
-            missing = _take(Path(place), missing, folder)
+            missing = _copy_right_files(Path(place), missing, folder)
         if place == source and missing:
             raise DataError(f"{source}: has no right {', '.join(missing)} (nor {ARCHIVE})")
     if missing:
@@ -100,14 +99,14 @@ def _download(folder: Path) -> None:
             part.unlink()
         return right
 
-    # The second round goes on with what broke off in the first.
+    # The second round continues downloads that broke off in the first.
     part = folder / f"{ARCHIVE}.part"
     if not any(fetch(f"{mirror}{ARCHIVE}", part, ARCHIVE_IS[0], take) for mirror in mirrors * 2):
         raise CannotFetch(f"CIFAR-10 cannot be fetched: no mirror gave the right {ARCHIVE}")
 
 
-def _take(place: Path, names: Sequence[str], folder: Path) -> list[str]:
-    """Takes files from a folder, plain or out of the archive, if they are right. Gives those that are still missing."""
+def _copy_right_files(place: Path, names: Sequence[str], folder: Path) -> list[str]:
+    """Copies the right files from a folder, plain or in the archive. Returns the names that are still missing."""
     missing = []
     for name in names:
         if _is_right(place / name, *FILES[name], "md5"):
@@ -118,7 +117,7 @@ def _take(place: Path, names: Sequence[str], folder: Path) -> list[str]:
 
 
 def _unpack(archive: Path, folder: Path) -> bool:
-    """Unpacks the archive into the folder, if it is the right one."""
+    """Unpacks the archive into the folder if it is the right archive."""
     if not _is_right(archive, *ARCHIVE_IS, "sha256"):
         return False
     with tarfile.open(archive, "r:gz") as tar:
@@ -131,8 +130,8 @@ def _unpack(archive: Path, folder: Path) -> bool:
 def _is_right(path: Path, size: int, digest: str, algorithm: str) -> bool:
     if not path.is_file() or path.stat().st_size != size:
         return False
-    found = hashlib.new(algorithm, usedforsecurity=False)
+    checksum = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest() == digest
+            checksum.update(chunk)
+    return checksum.hexdigest() == digest

@@ -1,8 +1,8 @@
 """Fetches MNIST: from a folder, or from the first mirror that has it; unpacked and checked, into data/mnist.
 
-In this order: what already lies in the target folder, the folder given with --from, the folder that the environment
-variable PYCAFFE_LITE_MNIST names, the mirrors. A download that broke off goes on where it stopped. Exit status 3 means
-that MNIST cannot be fetched, which is known within half a minute where there is no network.
+The files are looked for in this order: in the target folder, in the folder given with --from, in the folder in the
+environment variable PYCAFFE_LITE_MNIST, on the mirrors. A broken download is continued. Exit status 3 means that MNIST
+cannot be fetched; without a network that takes half a minute at most.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..errors import DataError
 from . import synthetic_digits
 from ._download import CANNOT_FETCH, CannotFetch, answering, fetch, write
 
-# What is inside the gzip files (mirrors compress differently): size in bytes and SHA-256.
+# Size in bytes and SHA-256 of the contents of the gzip files, which mirrors compress differently.
 FILES = {
     mnist.TRAIN_IMAGES: (47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     mnist.TRAIN_LABELS: (60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -33,7 +33,7 @@ MIRRORS = [
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "http://yann.lecun.com/exdb/mnist/",
 ]
-SLACK_BYTES = 1 << 16  # by which a gzip file may be larger than what is in it
+SLACK_BYTES = 1 << 16  # how much larger a gzip file may be than its contents
 
 SYNTHETIC_NOTICE = """
 ********************************************************************************
@@ -64,11 +64,11 @@ def main(argv: list[str]) -> int:
 
 
 def get(folder: Path, source: str | None = None) -> None:
-    """Puts the four files into `folder`. Raises `DataError` where `source` lacks one, `CannotFetch` without a network."""
+    """Puts the four files into `folder`. Raises `DataError` if `source` lacks a file, `CannotFetch` without a network."""
     missing = [name for name in FILES if not _is_right(folder / name, name)]
     folder.mkdir(parents=True, exist_ok=True)
     for place in filter(None, [str(folder), source, os.environ.get("PYCAFFE_LITE_MNIST")]):
-        missing = [name for name in missing if not _take(Path(place), name, folder)]
+        missing = [name for name in missing if not _copy_right_file(Path(place), name, folder)]
         if place == source and missing:
             raise DataError(f"{source}: has no right {', '.join(missing)} (nor .gz)")
     if missing:
@@ -85,8 +85,8 @@ def _is_right(path: Path, name: str) -> bool:
     return hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def _take(place: Path, name: str, folder: Path) -> bool:
-    """Takes one file from a folder, plain or gzipped, if it is there and right."""
+def _copy_right_file(place: Path, name: str, folder: Path) -> bool:
+    """Copies one file from a folder, plain or gzipped, if it is there and right; returns whether it was."""
     if _is_right(place / name, name):
         write(folder / name, (place / name).read_bytes())
         return True
@@ -94,7 +94,7 @@ def _take(place: Path, name: str, folder: Path) -> bool:
 
 
 def _unpack(archive: Path, name: str, folder: Path) -> bool:
-    """Unpacks one gzip file into the folder, if what is in it is right."""
+    """Unpacks a gzip file into the folder if its contents are right."""
     size, digest = FILES[name]
     try:
         with gzip.open(archive) as file:
@@ -116,7 +116,7 @@ def _download(names: Sequence[str], folder: Path) -> None:
             "folder and name it with --from, or take drawn digits with --or-synthetic"
         )
     for name in names:
-        # The second round goes on with what broke off in the first.
+        # The second round continues downloads that broke off in the first.
         if not any(_fetch(mirror, name, folder) for mirror in mirrors * 2):
             raise CannotFetch(f"MNIST cannot be fetched: no mirror gave the right {name}")
 

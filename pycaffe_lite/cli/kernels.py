@@ -1,7 +1,7 @@
 """List the operations and the devices they have a body for: pycaffe_lite kernels [--missing DEVICE]
 
-Everything that layers compute is an operation, or array code, which runs on every device. An elementwise operation is one
-expression, from which the loops of all devices are made.
+Layers compute with operations, or with array code, which runs on every device. An elementwise operation is one expression,
+from which every device gets its loop.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     pycaffe_lite parse_log train.log folder
 
 makes folder/train.log.train and folder/train.log.test, with the columns NumIters, Seconds, LearningRate and one for each
-output of the net, as Caffe's tools/extra/parse_log.py does. Seconds count from the line that says "Solving". LearningRate
-is the last one that the log showed before the row, or for the first row that of the second.
+output of the net, like Caffe's tools/extra/parse_log.py. Seconds count from the line that says "Solving". LearningRate is
+the last rate in the log before the row; the first row has the rate of the second.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def main(argv: list[str]) -> int:
 
 
 def parse_log(text: str) -> dict[str, list[Row]]:
-    """The rows of a log, in its order: `train`, and `test`, where nets tested one after the other share a row as long as
-    their outputs have different names. What is cut off or no number becomes NaN."""
+    """The rows of a log in order: `train`, and `test`. Nets that are tested one after the other share a row as long as
+    their outputs have different names. Values that are incomplete or not numbers become NaN."""
     tables: dict[str, list[Row]] = {"train": [], "test": []}
     clock, iteration, rate = Clock(), -1, math.nan
-    announced = True  # since the last output came a line with "Iteration"
+    announced = True  # whether a line with "Iteration" has come since the last output
     for line in text.splitlines():
         clock.see(line)
         if match := _ITERATION.search(line):

@@ -4,8 +4,8 @@
         --images t10k-images-idx3-ubyte --labels t10k-labels-idx1-ubyte
         --train-images train-images-idx3-ubyte --train-labels train-labels-idx1-ubyte
 
-The accuracy needs the training images: each test image gets the class that most of its 5 nearest neighbours among the
-first 10,000 of them have.
+The accuracy needs training images: each test image gets the most frequent class of its 5 nearest neighbours among the first
+10,000 of them.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def embed(model: str, weights: str, images: np.ndarray, blob: str = "feat") -> n
     if blob not in net.blobs:
         raise NetError(f'{model}: there is no blob "{blob}"{did_you_mean(blob, net.blobs)}')
     source = net.inputs[0]
-    found = []
+    values = []
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH, np.newaxis].astype(np.float32) * np.float32(SCALE)
         net.blobs[source].reshape(*batch.shape)
         net.reshape()
         net.forward(**{source: batch})
-        found.append(net.blobs[blob].data.reshape(len(batch), -1).copy())
-    points = np.concatenate(found)
+        values.append(net.blobs[blob].data.reshape(len(batch), -1).copy())
+    points = np.concatenate(values)
     if points.shape[1] != 2:
         raise NetError(f'{model}: blob "{blob}" has {points.shape[1]} values for each image, expected 2')
     return points

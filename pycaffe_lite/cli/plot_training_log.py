@@ -2,8 +2,8 @@
 
     pycaffe_lite plot_training_log 6 loss.png first.log second.log
 
-The chart types are those of Caffe's tools/extra/plot_training_log.py, and `losses`, a picture of one or more runs with
-training loss, test loss and, where it changes, the learning rate. Several logs come into one picture.
+The chart types are those of Caffe's tools/extra/plot_training_log.py, and `losses`: a picture of one or more runs with
+training loss, test loss and, if it changes, the learning rate. Several logs are drawn in one picture.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _chart_type(text: str) -> str:
 
 
 def _names(paths: list[str]) -> Iterator[tuple[str, str]]:
-    """Short names for the legend; the whole path where two logs have the same file name."""
+    """Short names for the legend; the whole path if two logs have the same file name."""
     stems = [Path(path).stem for path in paths]
     for stem, path in zip(stems, paths, strict=True):
         yield (stem if stems.count(stem) == 1 else path), path

@@ -1,8 +1,8 @@
 """Resize images and crop them to squares: pycaffe_lite resize_and_crop_images --input_folder IN --output_folder OUT
 
-The shorter side becomes --output_side_length, and of the longer one the middle is kept. Folders below IN are made in OUT.
+The shorter side becomes --output_side_length, and the middle of the longer side is kept. Folders below IN are made in OUT.
 The flags are those of Caffe's tools/extra/resize_and_crop_images.py, which needs mincepie; here --num_clients processes
-share the work. An image that cannot be read is left out, with a line that says why, and the exit status is 1 at the end.
+share the work. An image that cannot be read is skipped with a message, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".web
 
 def main(argv: list[str]) -> int:
     values = _parse(argv)
-    paths = _listed(values.input, values.input_folder) if values.input else _found(values.input_folder)
+    paths = _listed(values.input, values.input_folder) if values.input else _images_below(values.input_folder)
     if not paths:
         raise DataError(f"{values.input or values.input_folder}: names no images")
     library = values.image_lib.lower()
@@ -51,22 +51,22 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def _results(work: Any, paths: list[str], processes: int) -> Iterator[Iterable[str]]:
-    """What `work` makes of each path, here or in processes of their own."""
+    """The result of `work` for each path, computed in this process or in several processes."""
     if processes == 1:
         yield map(work, paths)
         return
-    # Not forked: a child of a process with threads may hang.
+    # Not forked, since the child of a process with threads may hang.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         try:
             yield pool.map(work, paths, chunksize=8)
         except BrokenProcessPool:
             raise DataError("a process ended before its work was done; is there too little memory?") from None
         finally:
-            pool.shutdown(cancel_futures=True)  # where the work is broken off, what has not begun is not waited for
+            pool.shutdown(cancel_futures=True)  # if the work is interrupted, paths that have not begun are dropped
 
 
 def _convert(source: str, target: str, side: int, library: str, path: str) -> str:
-    """Converts one image; returns what went wrong, or nothing."""
+    """Converts one image; returns an error message or an empty string."""
     try:
         image_format = _FORMATS.get(os.path.splitext(path)[1].lower())
         if image_format is None:
@@ -84,7 +84,7 @@ def _convert(source: str, target: str, side: int, library: str, path: str) -> st
 
 
 def _square_opencv(image: np.ndarray, side: int) -> Image.Image:
-    """Interpolated linearly, as by cv2.resize, and then cropped."""
+    """Interpolates linearly, like cv2.resize, and then crops."""
     _, height, width = image.shape
     new_height, new_width = max(side, side * height // width), max(side, side * width // height)
     check_size(3, new_height, new_width)
@@ -93,7 +93,7 @@ def _square_opencv(image: np.ndarray, side: int) -> Image.Image:
 
 
 def _square_pil(image: np.ndarray, side: int) -> Image.Image:
-    """Cropped, and then resized with Lanczos' filter."""
+    """Crops, and then resizes with Lanczos' filter."""
     return ImageOps.fit(_picture(image), (side, side), Image.Resampling.LANCZOS)
 
 
@@ -114,7 +114,7 @@ def _listed(path: str, folder: str) -> list[str]:
     return names
 
 
-def _found(folder: str) -> list[str]:
+def _images_below(folder: str) -> list[str]:
     """All images below a folder, relative to it."""
     files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
     return sorted(os.path.relpath(file, folder) for file in files if file.suffix.lower() in _FORMATS)

@@ -4,10 +4,10 @@
 writes `notebook.nbconvert.ipynb` beside it (this needs: pip install nbclient ipykernel).
 
 In that process, and in Python processes that it starts, `import caffe` (and `caffe.io`, `caffe.proto.caffe_pb2`, ...) means
-pycaffe_lite, and names that NumPy and Python removed are back: `np.int`, `np.float`, `TestCase.assertEquals`, ...
+pycaffe_lite, and names that NumPy and Python have removed work again: `np.int`, `np.float`, `TestCase.assertEquals`, ...
 
-Flags of the log stand before the script: -minloglevel, -logtostderr, -alsologtostderr, -stderrthreshold, -log_dir; or in
-the environment, which notebooks and other processes obey too: GLOG_minloglevel=2.
+Flags of the log come before the script: -minloglevel, -logtostderr, -alsologtostderr, -stderrthreshold, -log_dir. They can
+also be set in the environment, which notebooks and other processes read too: GLOG_minloglevel=2.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ._flags import Flags
 
 
 def main(argv: list[str]) -> int:
-    argv = _obey_log_flags(argv)
-    rest = argv[1:] if argv[:1] == ["-m"] else argv
-    if not rest or rest[0] in ("-h", "-help", "--help"):
-        print(__doc__, file=sys.stdout if rest else sys.stderr)
-        return 0 if rest else 2
+    argv = _apply_log_flags(argv)
+    script_argv = argv[1:] if argv[:1] == ["-m"] else argv
+    if not script_argv or script_argv[0] in ("-h", "-help", "--help"):
+        print(__doc__, file=sys.stdout if script_argv else sys.stderr)
+        return 0 if script_argv else 2
     return run(argv)
 
 
-def _obey_log_flags(argv: list[str]) -> list[str]:
-    """Obeys the flags in front of the script and returns the rest."""
+def _apply_log_flags(argv: list[str]) -> list[str]:
+    """Applies the flags in front of the script and returns the rest."""
     at = 0
     while at < len(argv) and argv[at].startswith("-") and argv[at] not in ("-m", "-h", "-help", "--help"):
         alone = "=" in argv[at] or argv[at].endswith("logtostderr")

@@ -1,8 +1,8 @@
 """Lists the layers of a net: name, type, learning rate multipliers, bottoms, tops, and sizes of kernels.
 
-The table is that of Caffe's tools/extra/summarize.py. A parameter is shown as `x2.0` where its learning rate, and as
-`Dx0.0` where its decay is multiplied; a convolution or pooling as kernel/stride+pad, number of outputs and /groups. On a
-terminal blobs have colours: a top that nobody reads is underlined, a bottom that nobody produces is red.
+The table is that of Caffe's tools/extra/summarize.py. A parameter is shown as `x2.0` for its learning rate multiplier and as
+`Dx0.0` for its decay multiplier; a convolution or pooling as kernel/stride+pad, number of outputs and /groups. On a terminal
+blobs are coloured: a top that no layer reads is underlined, a bottom that no layer produces is red.
 """
 
 from __future__ import annotations

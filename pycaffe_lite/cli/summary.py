@@ -1,8 +1,8 @@
 """Shows the layers of a net with output shapes, parameters, multiply-adds and memory.
 
-Parameters that layers share count once. Multiply-adds are those of one forward pass over the batch, in the products of
-weights and inputs. Memory is that of the tops' values. The data of the phase must be there, as to run the net; `check -v`
-shows shapes without them.
+Shared parameters count once. Multiply-adds are those of one forward pass over the batch, in products of weights and inputs.
+Memory is that of the tops' values. As for running the net, the data of the phase must be present; `check -v` shows shapes
+without data.
 """
 
 from __future__ import annotations

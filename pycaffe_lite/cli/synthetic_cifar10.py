@@ -1,6 +1,6 @@
-"""Draws coloured shapes and textures in the files of CIFAR-10, for places that CIFAR-10 itself cannot be fetched to.
+"""Draws coloured shapes and textures into files like those of CIFAR-10, for machines that cannot download CIFAR-10.
 
-The same seed gives the same files. What is drawn stands in `data/synthetic_cifar10.py`.
+The same seed gives the same files. `data/synthetic_cifar10.py` describes the drawings.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ def main(argv: list[str]) -> int:
 
 
 def write(folder: Path, seed: int = 1, train: int = 50_000, test: int = 10_000) -> None:
-    """Writes the files of CIFAR-10, and says that they are not."""
+    """Writes the files under their names in CIFAR-10, and says that they are drawn."""
     synthetic_cifar10.write(folder, seed, train, test)
     print(f"{folder}: {train} + {test} synthetic images (not CIFAR-10)", file=sys.stderr)

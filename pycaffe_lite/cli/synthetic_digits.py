@@ -1,6 +1,6 @@
-"""Draws handwritten-looking digits in the files of MNIST, for places that MNIST itself cannot be fetched to.
+"""Draws handwritten-looking digits into files like those of MNIST, for machines that cannot download MNIST.
 
-The same seed gives the same files. How they are drawn stands in `data/synthetic_digits.py`.
+The same seed gives the same files. `data/synthetic_digits.py` describes how they are drawn.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ def main(argv: list[str]) -> int:
 
 
 def write(folder: Path, seed: int = 1, train: int = 60_000, test: int = 10_000) -> None:
-    """Writes the files of MNIST, and says that they are not."""
+    """Writes the files under their names in MNIST, and says that they are drawn."""
     synthetic_digits.write(folder, seed, train, test)
     print(f"{folder}: {train} + {test} synthetic digits (not MNIST)", file=sys.stderr)

@@ -1,13 +1,13 @@
 """Train a net: pycaffe_lite train --solver solver.prototxt [--snapshot state | --weights models]
 
-`--snapshot latest` resumes from the newest whole snapshot of the solver's prefix. `auto` does too, and starts anew where
-there is none: the one command for whatever restarts a run that was killed.
+`--snapshot latest` resumes from the newest intact snapshot of the solver's prefix. `auto` does the same, but starts from the
+beginning if there is none, so that a killed run can always be restarted with the same command.
 
-The log goes to stderr in Caffe's shape. On a terminal a progress bar takes its place, and the log goes to a file beside the
-snapshots (or in --log_dir).
+The log goes to stderr in Caffe's format. On a terminal a progress bar is shown instead, and the log goes to a file beside
+the snapshots (or in --log_dir).
 
---solver, --snapshot, --gpus and --timing are those of Caffe's python/train.py too. There is no training on CUDA yet:
---gpus trains on the CPU, after one loud warning.
+--solver, --snapshot, --gpus and --timing are those of Caffe's python/train.py. There is no training on CUDA yet: --gpus
+trains on the CPU after a warning.
 """
 
 from __future__ import annotations
@@ -67,25 +67,25 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _state(given: str, prefix: str) -> str | None:
-    """The solver state that `--snapshot` asks for."""
-    if given not in ("latest", "auto"):
-        return given
-    found = snapshots.newest(prefix)
-    if found is None and given == "latest":
+def _state(value: str, prefix: str) -> str | None:
+    """The solver state for the value of `--snapshot`."""
+    if value not in ("latest", "auto"):
+        return value
+    path = snapshots.newest(prefix)
+    if path is None and value == "latest":
         raise SolverError(f"--snapshot latest: there is no whole snapshot {prefix}_iter_*.solverstate")
-    return found
+    return path
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     flags = Flags("train", __doc__)
     flags.flag("solver", default="", metavar="FILE", help="the solver's prototxt (needed)")
-    what = "solver state to resume from; or latest, the newest; or auto, the newest if there is one"
-    flags.flag("snapshot", default="", metavar="FILE", help=what)
-    what = "snapshots to keep on disk, older ones are removed (default: all)"
-    flags.add_argument("--keep-snapshots", "--keep_snapshots", type=_count, default=0, metavar="N", help=what)
-    what = "what a loss that is NaN or infinite does (default stop, with an error)"
-    flags.add_argument("--on-nan", "--on_nan", choices=["stop", "continue"], default="stop", help=what)
+    help_text = "solver state to resume from; or latest, the newest; or auto, the newest if there is one"
+    flags.flag("snapshot", default="", metavar="FILE", help=help_text)
+    help_text = "snapshots to keep on disk, older ones are removed (default: all)"
+    flags.add_argument("--keep-snapshots", "--keep_snapshots", type=_count, default=0, metavar="N", help=help_text)
+    help_text = "what a loss that is NaN or infinite does (default stop, with an error)"
+    flags.add_argument("--on-nan", "--on_nan", choices=["stop", "continue"], default="stop", help=help_text)
     flags.flag("weights", default="", metavar="FILES", help="models to fine-tune from, with commas")
     flags.flag("gpu", default="", metavar="IDS", help="CUDA devices, with commas, or all")
     flags.flag("gpus", type=_device, nargs="+", default=[], metavar="ID", help="CUDA devices, with blanks")
@@ -93,8 +93,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add_state_flags(flags)
     for name, default in (("sigint_effect", "stop"), ("sighup_effect", "snapshot")):
         also = ", and SIGTERM but for none," if name == "sigint_effect" else ""
-        what = f"what {name[:6].upper()}{also} does: stop (with a snapshot), snapshot, or none (default {default})"
-        flags.flag(name, choices=list(EFFECTS), default=default, help=what)
+        help_text = f"what {name[:6].upper()}{also} does: stop (with a snapshot), snapshot, or none (default {default})"
+        flags.flag(name, choices=list(EFFECTS), default=default, help=help_text)
     values = flags.parse(argv)
     if not values.solver:
         raise SolverError("train needs --solver, the prototxt of a solver")
@@ -138,7 +138,7 @@ def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
     before: dict[int, object] = {}
     effect = EFFECTS[values.sigint_effect]
     install(signal.SIGINT, effect)
-    if effect is not Action.NONE:  # or there would be no way to end the run but by force
+    if effect is not Action.NONE:  # otherwise only force could end the run
         install(signal.SIGTERM, effect)
     if hasattr(signal, "SIGHUP"):
         install(signal.SIGHUP, EFFECTS[values.sighup_effect])
@@ -152,7 +152,7 @@ def _signals(solver: Solver, values: argparse.Namespace) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _log_and_bar(values: argparse.Namespace, param: SolverParameter) -> Iterator:
-    """Yields what shows a solver's progress: a bar on a terminal, with the log in a file; else nothing but the log."""
+    """Shows a solver's progress: on a terminal a bar, with the log in a file; otherwise the log only."""
     if not sys.stderr.isatty() or glog.settings().logtostderr or values.alsologtostderr:
         yield lambda solver: None
         return
@@ -166,7 +166,7 @@ def _log_and_bar(values: argparse.Namespace, param: SolverParameter) -> Iterator
 
 @contextlib.contextmanager
 def _log_beside(prefix: Path) -> Iterator[Path]:
-    """A log file beside the snapshots."""
+    """Writes the log to a file beside the snapshots, and yields its path."""
     if not prefix.parent.is_dir():
         raise SolverError(f'the log cannot be written: there is no folder "{prefix.parent}", which snapshots would go to')
     path = prefix.parent / f"{prefix.name}_{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -179,14 +179,14 @@ def _log_beside(prefix: Path) -> Iterator[Path]:
 
 
 class _Bar:
-    """Iteration, iterations a second, remaining time, loss and rate, redrawn a few times a second; tests above it."""
+    """Shows iteration, iterations per second, remaining time, loss and rate, a few times per second; tests above them."""
 
     def __init__(self, solver: Solver):
         import tqdm
 
         self._solver = solver
-        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some pseudo-terminals do not say their size
-        size: dict = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
+        has_size = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some pseudo-terminals do not know their size
+        size: dict = {"dynamic_ncols": True} if has_size else {"ncols": 80, "nrows": 24}
         self._bar = tqdm.tqdm(total=solver.param.max_iter, initial=solver.iter, unit="iter", **size)
         solver.watchers.append(self._update)
         solver.test_watchers.append(self._show_test)

@@ -1,6 +1,6 @@
 """Bring a trained model into the present format: pycaffe_lite upgrade_net_proto_binary IN OUT
 
-The exit status is 1 where OUT lacks a field of IN that the new format has no place for, as with Caffe's
+The exit status is 1 if OUT lacks a field of IN because the new format does not have it, like that of Caffe's
 tools/upgrade_net_proto_binary.cpp.
 """
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     try:
         net = NetParameter.FromString(read_message(source, "NetParameter").SerializeToString())
         notes = upgrade_net(net, Source(source))
-    except (DecodeError, UnicodeError, TypeError) as error:  # of weights, and of names: those come as bytes
+    except (DecodeError, UnicodeError, TypeError) as error:  # from weights; from names that are not UTF-8
         raise ModelFileError(f"the model is damaged, or has names that are not UTF-8 ({error})", source) from error
     status = _upgrade.report(source, notes)
     write_message(target, net)

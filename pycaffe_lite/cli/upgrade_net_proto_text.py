@@ -1,6 +1,6 @@
 """Bring the prototxt of a net into the present format: pycaffe_lite upgrade_net_proto_text IN OUT
 
-The exit status is 1 where OUT lacks a field of IN that the new format has no place for, as with Caffe's
+The exit status is 1 if OUT lacks a field of IN because the new format does not have it, like that of Caffe's
 tools/upgrade_net_proto_text.cpp. Comments are lost.
 """
 

@@ -1,6 +1,6 @@
 """Bring the prototxt of a solver into the present format: pycaffe_lite upgrade_solver_proto_text IN OUT
 
-As Caffe's tools/upgrade_solver_proto_text.cpp does; nets inside the solver are upgraded as well. Comments are lost.
+Nets inside the solver are upgraded as well, as in Caffe's tools/upgrade_solver_proto_text.cpp. Comments are lost.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Compile kernels ahead: pycaffe_lite warmup [NET.prototxt ...] [--cache-dir FOLDER]
+"""Compile kernels in advance: pycaffe_lite warmup [NET.prototxt ...] [--cache-dir FOLDER]
 
-    pycaffe_lite warmup                                     what most nets need, and all update rules
-    pycaffe_lite warmup deploy.prototxt --forward-only      what this net needs to run
+    pycaffe_lite warmup                                     kernels of most nets, and of all update rules
+    pycaffe_lite warmup deploy.prototxt --forward-only      kernels that this net needs to run
 
-A kernel is compiled when it first runs, once on a machine, which takes seconds. In an image of a container there would be
-that wait after every start. Let the build do it, on a processor of the kind that will run it:
+A kernel is compiled when it first runs on a machine, which takes seconds. A container would compile its kernels after every
+start. Compile them when you build the image instead, on the same kind of processor that will run it:
 
     RUN pycaffe_lite warmup deploy.prototxt --cache-dir /opt/kernels
     ENV PYCAFFE_LITE_CACHE_DIR=/opt/kernels
 
-The folder may be one that can only be read then. A net is set up as it would be to run, so its data have to be there; give
-the deploy prototxt where they are not. Numbers of threads are those of this machine (NUMBA_NUM_THREADS).
+Later the folder may be read-only. A net is set up as for a run, so its data must be present; if not, give the deploy
+prototxt. The number of threads is that of this machine (NUMBA_NUM_THREADS).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ..solver.arena import Arena
 from ..solver.rules import SGDSolver
 from ._flags import Flags, add_state_flags, stages
 
-# Without a net: each of these layers on many images, on one, which threads share, and on so little that one thread does it.
+# Without a net, these layers run on many images, on one image, which threads share, and on a size that one thread computes.
 SHAPES = (16, 32, 32, 32), (1, 32, 32, 32), (1, 4, 8, 8)
 CONVOLUTION = 'weight_filler { type: "xavier" }'
 LAYERS = [
@@ -63,7 +63,7 @@ IN_PLACE = ['type: "BatchNorm"', 'type: "Scale" scale_param { bias_term: true }'
 
 
 class Run(NamedTuple):
-    """A net in one phase, where it came from, and the update rules that its parameters need."""
+    """A net in one phase, its source, and the update rules whose kernels are needed."""
 
     param: NetParameter
     source: Source
@@ -82,23 +82,23 @@ def main(argv: list[str]) -> int:
         glog.set_min_level(1)
     with _cache_folder(getattr(values, "cache-dir")):
         begin = time.perf_counter()
-        wanted = list(dict.fromkeys(kernel for run in _runs(values) for kernel in _needed_by(run, values)))
-        jobs = ahead.missing(wanted)
+        kernels = list(dict.fromkeys(kernel for run in _runs(values) for kernel in _needed_by(run, values)))
+        jobs = ahead.missing(kernels)
         with tqdm(total=sum(len(job.signatures) for job in jobs), unit="kernel", disable=None) as bar:
             for job in ahead.compile_in_processes(jobs, values.processes) if jobs else ():
                 bar.update(len(job.signatures))
-        left = sum(len(job.signatures) for job in ahead.missing(wanted))
+        left = sum(len(job.signatures) for job in ahead.missing(kernels))
         if left:
-            raise DeviceError(f"{left} of {len(wanted)} kernels could not be kept in {cache.root()}; can it be written to?")
+            raise DeviceError(f"{left} of {len(kernels)} kernels could not be kept in {cache.root()}; can it be written to?")
         compiled = sum(len(job.signatures) for job in jobs)
         seconds = time.perf_counter() - begin
-        print(f"compiled {compiled} of {len(wanted)} kernels in {seconds:.1f} s; they are kept in {cache.root()}")
+        print(f"compiled {compiled} of {len(kernels)} kernels in {seconds:.1f} s; they are kept in {cache.root()}")
     return 0
 
 
 @contextmanager
 def _cache_folder(folder: str | None) -> Iterator[None]:
-    """Keeps compiled kernels in `folder`, here and in the processes that are started, for as long as the block lasts."""
+    """In the block, this process and the processes that it starts keep compiled kernels in `folder`."""
     name = cache.VARIABLES[0]
     before = os.environ.get(name)
     if folder:
@@ -133,7 +133,7 @@ def _runs(values: argparse.Namespace) -> Iterator[Run]:
 
 
 def _usual_net(shape: tuple[int, ...]) -> NetParameter:
-    """A net with each of `LAYERS` on its input of that shape."""
+    """A net with all `LAYERS`, each on an input of that shape."""
     sizes = " ".join(f"dim: {size}" for size in shape)
     text = f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {sizes} }} }} }}'
     for i, layer in enumerate(LAYERS):
@@ -146,7 +146,7 @@ def _usual_net(shape: tuple[int, ...]) -> NetParameter:
 
 
 def _needed_by(run: Run, values: argparse.Namespace) -> list[ahead.Needed]:
-    """The kernels of one forward pass and, where there are rules, of one backward pass and an update by each rule."""
+    """The kernels of a forward pass, and if there are rules, of a backward pass and an update by each rule."""
     net = Net(run.param, run.source, allow_python_layers=not values.no_python_layers)
     try:
         with ahead.needed() as kernels:
@@ -164,6 +164,6 @@ def _needed_by(run: Run, values: argparse.Namespace) -> list[ahead.Needed]:
 
 
 def _update(rule: type[SGDSolver], blob: Blob) -> None:
-    """Calls a rule on a parameter, or on a group of them, which stands for its gradient and history, too."""
+    """Calls a rule with a parameter, or a group of them, in place of its gradient and history too."""
     arrays = tuple(blob.data_in.reshape(-1) for _ in range(2 + rule.history_sets))
     rule.rule(*arrays, out=arrays, **dict.fromkeys(rule.rule.numbers, 0))

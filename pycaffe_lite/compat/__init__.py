@@ -1,1 +1,1 @@
-"""Old scripts: this package under the name of caffe, scripts and notebooks run unchanged, names that were removed since."""
+"""For old scripts: this package as `caffe`, running scripts and notebooks unchanged, and names that have been removed."""

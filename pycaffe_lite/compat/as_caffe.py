@@ -10,8 +10,8 @@ from ..user_code.caffe_name import CaffeImporter
 def install_as_caffe() -> None:
     """From now on, in this process, `import caffe` and `from caffe.proto import caffe_pb2` mean this package.
 
-    A real Caffe that is installed, or was imported before, is out of sight. `import caffe_pb2`, as of scripts that expect
-    Caffe's `proto` folder on `sys.path`, means this package's where no other is found. For processes that this one starts
+    A real Caffe that is installed, or already imported, is hidden. `import caffe_pb2`, used by scripts that expect Caffe's
+    `proto` folder on `sys.path`, means this package's module if no other is found. For the processes that this one starts,
     see `pycaffe_lite run`.
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "caffe"]:

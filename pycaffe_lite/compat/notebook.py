@@ -9,16 +9,16 @@ from typing import Any
 
 from ..errors import CaffeError
 
-# Its warnings are about the network between it and this process, which is this machine's own.
+# Hides warnings about the connection to this process, which stays on this machine.
 _KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def run_notebook(path: Path) -> int:
-    """Runs all cells, shows which, and what they print, and writes `<name>.nbconvert.ipynb` beside the notebook.
+    """Runs all cells, shows which cell runs and what it prints, and writes `<name>.nbconvert.ipynb` beside the notebook.
 
-    At a cell that fails it stops, writes what there is, and returns 1. The kernel is this Python's, whatever kernel the
-    notebook names: those of old notebooks (Python 2, an environment of its author) are rarely there.
+    If a cell fails, it stops, writes the notebook as it is, and returns 1. It always uses this Python as the kernel, because
+    the kernels that old notebooks name (Python 2, an environment of the author) are rarely installed.
     """
     try:
         import ipykernel  # noqa: F401  which nbclient starts
@@ -30,7 +30,7 @@ def run_notebook(path: Path) -> int:
         raise CaffeError(message) from error
     try:
         notebook = nbformat.read(path, as_version=4)
-    except Exception as error:  # JSON's, nbformat's own, and what it runs into in other JSON
+    except Exception as error:  # errors of JSON and nbformat, and those that other JSON content causes
         raise CaffeError(f"{path} is no notebook ({type(error).__name__}: {str(error)[:100]})") from error
     progress = _Progress(sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells))
     client = NotebookClient(
@@ -41,7 +41,7 @@ def run_notebook(path: Path) -> int:
         on_cell_execute=progress.begin,
         on_cell_executed=progress.end,
     )
-    # whatever kernel this user has installed as "python3"
+    # replaces the kernel that this user has installed as "python3"
     client.create_kernel_manager().kernel_spec.argv[:] = _KERNEL  # type: ignore[union-attr]
     written = path.with_suffix(".nbconvert.ipynb")
     try:
@@ -58,7 +58,7 @@ def run_notebook(path: Path) -> int:
 
 
 class _Progress:
-    """Prints a line for each cell of code, and what the cell printed."""
+    """Prints a line for each code cell, and the output of the cell."""
 
     def __init__(self, count: int):
         self.at, self.count = 0, count

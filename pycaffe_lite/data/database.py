@@ -2,9 +2,9 @@
 
     with open_database("examples/mnist/mnist_train_lmdb") as database:
         cursor = database.cursor()
-        key, value = cursor.next()      # after the last record comes the first again
+        key, value = cursor.next()      # after the last record it starts again
 
-What a folder holds is read off its files, whatever a prototxt says about it. The behaviour is that of Caffe's
+The files in a folder show which database it is, whatever a prototxt says. The behaviour is that of Caffe's
 `src/caffe/util/db_lmdb.cpp`, `db_leveldb.cpp` and `data_reader.cpp`.
 """
 
@@ -26,7 +26,7 @@ from ..errors import DataError, DataMissing, did_you_mean
 from . import lmdb_file
 
 BACKENDS = ("leveldb", "lmdb")
-LOOK_SECONDS = 0.05  # between two looks at the sizes of files
+LOOK_SECONDS = 0.05  # between two checks of the sizes of files
 
 _NO_PLYVEL = (
     "is a LevelDB database, and the package that reads those is not installed: "
@@ -35,9 +35,9 @@ _NO_PLYVEL = (
 
 
 def detect(path: str | os.PathLike) -> str | None:
-    """`"lmdb"` or `"leveldb"`, from the files in a folder; None where it is neither, or not there.
+    """`"lmdb"` or `"leveldb"`, from the files in a folder; None if it is neither, or missing.
 
-    A single file can be an LMDB database as well (written without a folder of its own).
+    A single file may also be an LMDB database (written without a folder).
     """
     path = Path(path)
     if (path / "data.mdb").is_file():
@@ -51,7 +51,7 @@ def detect(path: str | os.PathLike) -> str | None:
 
 
 def default_backend() -> str:
-    """`"leveldb"`, Caffe's own default, where plyvel is installed, else `"lmdb"`."""
+    """`"leveldb"`, which is Caffe's default, if plyvel is installed, else `"lmdb"`."""
     try:
         import plyvel  # noqa: F401
     except ImportError:
@@ -60,21 +60,21 @@ def default_backend() -> str:
 
 
 def open_database(path: str | os.PathLike, backend: str | None = None) -> Database:
-    """Opens a database for reading. The format found wins over `backend` (a note is logged where they differ).
+    """Opens a database for reading. The format of its files overrides `backend`, and the log notes a difference.
 
-    Raises `DataError` for a folder that is missing, empty, in use, damaged or no database, and for an empty database.
+    Raises `DataError` for a folder that is missing, empty, in use, damaged or not a database, and for an empty database.
     """
     path = os.fspath(path)
-    found = detect(path)
-    if found is None:
+    detected = detect(path)
+    if detected is None:
         raise _no_database(path)
-    if backend is not None and backend.lower() != found:
-        glog.info(f"{path} is read as {found.upper()}, which it is, and not as {backend.upper()}")
-    return Database(_acquire(path, found))
+    if backend is not None and backend.lower() != detected:
+        glog.info(f"{path} is read as {detected.upper()}, which it is, and not as {backend.upper()}")
+    return Database(_acquire(path, detected))
 
 
 class Database:
-    """A database that is open for reading. Close it, or use it as a context manager, or just drop it."""
+    """An open database, for reading. Close it, use it as a context manager, or drop it."""
 
     def __init__(self, store: _Store):
         self.path = store.path
@@ -83,16 +83,16 @@ class Database:
         self._release = weakref.finalize(self, _release, store)
 
     def cursor(self, start_key: bytes | None = None) -> Cursor:
-        """A cursor whose first record is the one with the smallest key that is not below `start_key`."""
+        """A cursor whose first record has the smallest key that is not below `start_key`."""
         return Cursor(self, start_key)
 
     def count(self) -> int:
-        """The number of records (LevelDB does not keep it: all keys are read)."""
+        """The number of records. LevelDB does not store it, so all keys are read."""
         with self._store.reading():
             return self._store.count()
 
     def extent(self) -> str:
-        """The first and the last key, and of LMDB the number of records: what new data change, and what costs no reading."""
+        """A cheap description that changes with the data: first and last key, and for LMDB the number of records."""
         with self._store.reading():
             keys = f"{_key_text(next(self._store.records(None))[0])} to {_key_text(self._store.last_key())}"
             return f"{self._store.count()} records, {keys}" if self.backend == "lmdb" else keys
@@ -112,9 +112,9 @@ class Database:
 
 
 class Cursor:
-    """Reads records in key order, round and round. Any thread may call `next` and `take`.
+    """Reads records in key order, again and again. Any thread may call `next` and `take`.
 
-    Where a database is written to meanwhile, it goes on behind the last key in the new state.
+    If the database is written to meanwhile, it continues after its last key in the new state.
     """
 
     def __init__(self, database: Database, start_key: bytes | None = None):
@@ -122,35 +122,35 @@ class Cursor:
         self._store = database._store
         self._start = start_key
         self._records: Iterator[tuple[bytes, bytes]] = iter(())
-        self._state = -1  # of the store, that `_records` belongs to
-        self._key: bytes | None = None  # of the record before
+        self._state = -1  # the state of the store that `_records` reads
+        self._key: bytes | None = None  # of the last record
 
     def next(self) -> tuple[bytes, bytes]:
-        """The next key and value; after the last record comes the first."""
+        """The next key and value; the first record follows the last one."""
         return self.take(1)[0]
 
     def take(self, count: int) -> list[tuple[bytes, bytes]]:
-        """The next `count` records, of which there is at least one. An error says which was the last that could be read."""
+        """The next `count` records, at least one. An error names the last record that could be read."""
         taken: list[tuple[bytes, bytes]] = []
         with self._store.reading(lambda: taken[-1][0] if taken else self._key):
             if self._database.closed:
                 raise DataError(f"{self._store.path}: the database was closed")
             self._store.look_after_files()
-            while not self._take(taken, count):
+            while not self._read_into(taken, count):
                 taken.clear()
             self._key = taken[-1][0]
-            self._start = self._key + b"\0"  # the smallest key behind it
+            self._start = self._key + b"\0"  # the smallest key after it
         return taken
 
-    def _take(self, taken: list[tuple[bytes, bytes]], count: int) -> bool:
-        """Adds the next records; returns False if what was read may be of several states."""
+    def _read_into(self, taken: list[tuple[bytes, bytes]], count: int) -> bool:
+        """Adds the next records; returns False if they may belong to different states of the database."""
         state = self._store.state()
         if state != self._state:
             self._records, self._state = self._store.records(self._start), state
         errors: tuple[type[Exception], ...] = (DataError, *self._store.errors)
         try:
             taken.extend(islice(self._records, count))
-            while len(taken) < count:  # at the end
+            while len(taken) < count:  # the end is reached
                 self._records = self._store.records(None)
                 before = len(taken)
                 taken.extend(islice(self._records, count - before))
@@ -163,10 +163,10 @@ class Cursor:
 
 
 class _Store:
-    """One open handle, shared by all that read the same folder in this process.
+    """An open handle, shared by all readers of a folder in this process.
 
-    Neither library lets a process open a folder twice. `lock` is held around every access, so that no thread reads
-    while another one closes the handle.
+    Neither library lets a process open a folder twice. `lock` is held during every access, so that no thread reads while
+    another thread closes the handle.
     """
 
     backend = ""
@@ -180,7 +180,7 @@ class _Store:
 
     @contextmanager
     def reading(self, last_key: Callable[[], bytes | None] = lambda: None) -> Iterator[None]:
-        """Holds the lock, and turns errors of the file into a `DataError` that names the path and the record before."""
+        """Holds the lock, and turns errors of the file into a `DataError` with the path and the previous record."""
         with self.lock:
             try:
                 yield
@@ -190,10 +190,10 @@ class _Store:
                 raise DataError(f"{self.path}: cannot be read{after} ({error_text(error)})") from error
 
     def look_after_files(self) -> None:
-        """Raises for files that were cut off since they were opened, if reading on would end the process."""
+        """Raises `DataError` if files were cut off since they were opened and reading on would end the process."""
 
     def state(self) -> int:
-        """A number that changes when records may have been written, and what is being read is no longer there."""
+        """A number that changes if records may have been written, so that what was read may be outdated."""
         return 0
 
     def records(self, start_key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
@@ -212,8 +212,8 @@ class _Store:
 class _LmdbStore(_Store):
     """Reads the file itself, without the library.
 
-    No lock is held, so that folders may be read-only, and that a script may have the same database open: the library lets a
-    process open it once. A writer may thus reuse pages that are about to be read, which `state` tells.
+    It takes no lock, so folders may be read-only, and a script may have the same database open; the library lets a process
+    open it only once. A writer may therefore reuse pages while they are read; `state` shows that.
     """
 
     backend = "lmdb"
@@ -265,13 +265,13 @@ class _LevelDbStore(_Store):
         self._next_look = 0.0
 
     def look_after_files(self) -> None:
-        """The library maps tables into memory, and a map of what is no longer there ends the process.
+        """The library maps tables into memory, and reading a map beyond the end of its file ends the process.
 
-        It takes some microseconds a table, so that this is not done for each batch.
+        The check takes some microseconds for each table, so it is not made for each batch.
         """
         if time.monotonic() < self._next_look:
             return
-        with suppress(FileNotFoundError):  # removed: what is mapped stays, and the rest is the library's to report
+        with suppress(FileNotFoundError):  # removed: the mapped part stays valid, and the library reports the rest
             tables = [entry for entry in os.scandir(self.path) if entry.name.endswith((".ldb", ".sst"))]
             sizes = {entry.name: entry.stat().st_size for entry in tables}
             cut = [name for name, size in sizes.items() if size < self._sizes.get(name, 0)]
@@ -296,13 +296,13 @@ class _LevelDbStore(_Store):
 
 
 _stores: dict[tuple, _Store] = {}
-_stores_lock = threading.RLock()  # reentrant: the garbage collector may drop a Database while this thread opens one
+_stores_lock = threading.RLock()  # reentrant: the garbage collector may drop a Database while this thread opens another
 
 
 def _acquire(path: str, backend: str) -> _Store:
-    """The shared handle of a folder, whatever name leads to it. A forked child does not use its parent's."""
-    found = os.stat(path)
-    key = (os.getpid(), found.st_dev, found.st_ino)
+    """The shared handle of a folder, by whatever path it was opened. A forked child does not use its parent's handle."""
+    status = os.stat(path)
+    key = (os.getpid(), status.st_dev, status.st_ino)
     with _stores_lock:
         store = _stores.get(key)
         if store is None:
@@ -315,7 +315,7 @@ def _acquire(path: str, backend: str) -> _Store:
 
 
 def _release(store: _Store) -> None:
-    if store.key[0] != os.getpid():  # a forked child: the handle is its parent's, and so may be the locks
+    if store.key[0] != os.getpid():  # in a forked child the handle belongs to the parent, and its locks may be held there
         return
     with _stores_lock:
         store.users -= 1
@@ -349,16 +349,16 @@ def _no_database(path: str) -> DataError:
 
 
 def _is_writable(path: str) -> bool:
-    """Whether LevelDB could open a folder as its own: files are written, and its lock file opened for writing."""
+    """Whether LevelDB could open a folder for itself: it writes files, and opens its lock file for writing."""
     lock = os.path.join(path, "LOCK")
     return os.access(path, os.W_OK) and (not os.path.exists(lock) or os.access(lock, os.W_OK))
 
 
 def _copy_with_links(path: str) -> tempfile.TemporaryDirectory:
-    """A temporary folder in place of a LevelDB folder that nobody may write to: links to its tables, copies of the rest.
+    """A temporary folder in place of a LevelDB folder that cannot be written to: links to its tables, copies of the rest.
 
-    LevelDB cannot open a folder without writing to it. Tables it never changes, it only replaces or removes them. Where the
-    system has no links they are copied as well.
+    LevelDB cannot open a folder without writing to it. It never changes tables, it only replaces or removes them. If the
+    system has no links, the tables are copied too.
     """
     folder = tempfile.TemporaryDirectory(prefix="pycaffe_lite_leveldb_")
     for name in os.listdir(path):
@@ -377,6 +377,6 @@ def _key_text(key: bytes) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """The message of an error; plyvel gives bytes."""
+    """The message of an error; plyvel's is bytes."""
     message = error.args[0] if error.args else ""
     return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(error)

@@ -20,9 +20,9 @@ FIRST_MAP_SIZE = 64 << 20
 
 
 def create_database(path: str | os.PathLike, backend: str) -> Writer:
-    """A writer for a new database in the folder `path`, with `backend` `"lmdb"` or `"leveldb"` (in any case).
+    """A writer for a new database in the folder `path`. `backend` is `"lmdb"` or `"leveldb"`, in upper or lower case.
 
-    Refuses a path that exists, as Caffe's converters do. Missing parent folders are an error as well.
+    An existing path is refused, as in Caffe's converters. A missing parent folder is an error too.
     """
     path, backend = os.fspath(path), backend.lower()
     if backend not in BACKENDS:
@@ -39,9 +39,9 @@ def create_database(path: str | os.PathLike, backend: str) -> Writer:
 
 
 class Writer:
-    """Writes records to a new database, a thousand at a time. `close` (or leaving the `with` block) writes the rest."""
+    """Writes records to a new database in batches of a thousand. `close`, or the end of a `with` block, writes the rest."""
 
-    error: type[Exception] = OSError  # what the library raises; set by `_open`
+    error: type[Exception] = OSError  # the error class of the library; `_open` sets it
 
     def __init__(self, path: str):
         self.path = path
@@ -51,7 +51,7 @@ class Writer:
             self._open()
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Adds a record, or replaces the one with the same key."""
+        """Adds a record, or replaces the record with the same key."""
         self._batch.append((key, value))
         self._bytes += len(value)
         if len(self._batch) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES:
@@ -95,7 +95,7 @@ class Writer:
 
 
 class _LmdbWriter(Writer):
-    """The map (the largest size of the file, which is sparse) doubles whenever it is full."""
+    """The map limits the size of the file, which is sparse; it is doubled whenever it is full."""
 
     def _open(self) -> None:
         import lmdb
@@ -111,7 +111,7 @@ class _LmdbWriter(Writer):
                 with self._env.begin(write=True) as transaction:
                     last = self._last_key
                     for key, value in batch:
-                        transaction.put(key, value, append=key > last)  # which fills its pages to the end
+                        transaction.put(key, value, append=key > last)  # appending fills pages completely
                         last = max(last, key)
                 self._last_key = last
                 return
@@ -120,15 +120,15 @@ class _LmdbWriter(Writer):
                 self._env.set_mapsize(self._map_size)
 
     def _close(self) -> None:
-        # One sync at the end will do: a database whose writing was cut short is of no use anyway.
+        # One sync at the end is enough: an incomplete database is useless anyway.
         self._env.sync(True)
         self._env.close()
 
 
 class _LevelDbWriter(Writer):
-    """Nothing is compressed, unlike Caffe's: a record is written once and read in every epoch, in a fifth of the time.
+    """Does not compress, unlike Caffe: a record is written once and read in every epoch, which takes a fifth of the time.
 
-    It takes room: the pairs of MNIST 90 MB instead of 30, photographs hardly more.
+    This costs space: the pairs of MNIST take 90 MB instead of 30, photographs hardly more.
     """
 
     def _open(self) -> None:

@@ -1,7 +1,7 @@
 """Datum: one record of a database, an image with a label (`message Datum` of caffe.proto).
 
-Records come in batches. Their bytes are joined and looked at as one array: there is no work per pixel.
-Which field wins, and how encoded images are read, follows Caffe's `src/caffe/data_transformer.cpp` and `util/io.cpp`.
+Records come in batches. Their bytes are joined and viewed as one array, so there is no work per pixel in Python. Which field
+is used if several are set, and how encoded images are read, follows Caffe's `src/caffe/data_transformer.cpp`, `util/io.cpp`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..proto.caffe_pb2 import Datum
 
 Shape = tuple[int, int, int]
 
-_LABEL = 5 << 3  # what stands before a label: the number of the field, and that a varint follows
-_ENDS = (b"", Datum(encoded=False).SerializeToString())  # what may follow it
+_LABEL = 5 << 3  # the byte before a label: the field number and the wire type of a varint
+_ENDS = (b"", Datum(encoded=False).SerializeToString())  # the bytes that may follow it
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
 
 
 def encode_datum(array: np.ndarray, label: int) -> bytes:
-    """The record of an image C x H x W, uint8 or float32, and its label."""
+    """The record of an image C x H x W, uint8 or float32, with its label."""
     if array.ndim != 3 or array.dtype not in (np.uint8, np.float32):
         raise DataError(f"expected an image C x H x W of uint8 or float32, received {array.shape} of {array.dtype}")
     channels, height, width = array.shape
@@ -39,7 +39,7 @@ def encode_datum(array: np.ndarray, label: int) -> bytes:
 
 
 class SizesDiffer(DataError):
-    """Records of images that do not have the size of the others."""
+    """Records with images of different sizes."""
 
 
 def decode_datums(
@@ -47,9 +47,9 @@ def decode_datums(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images N x C x H x W (uint8; float32 if any record holds floats) and the labels, N int32.
 
-    shape: what every record must have; without it, the shape of the first record.
-    color: decode encoded images in colour (3 channels, blue first) or in gray (1 channel); None: as they are.
-    Raises `DataError`, which names the record by its key, for anything that is no such record, `SizesDiffer` for a shape.
+    shape: the shape that every record must have; by default that of the first record.
+    color: decodes encoded images in colour (3 channels, blue first) or in gray (1 channel); None keeps their channels.
+    Raises `DataError`, which names the record by its key, for a record that is damaged, and `SizesDiffer` for another shape.
     """
     alike = _decode_alike(values, shape) if values else None
     if alike:
@@ -82,22 +82,22 @@ def decode_datums(
 
 
 def _decode_alike(values: Sequence[bytes], shape: Shape | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images and labels of records that differ in pixels and label only, as converters write them; None for others.
+    """Images and labels of records that differ only in pixels and label, as converters write them; None for others.
 
-    One record is parsed, and the bytes of the others are compared with what stands around its pixels.
+    Only the first record is parsed. The bytes around the pixels of the others are compared with it.
     """
     try:
         first = Datum.FromString(values[0])
     except DecodeError:
         return None
-    found, data = (first.channels, first.height, first.width), first.data
-    if not 0 <= first.label < 128 or min(found) <= 0 or len(data) != found[0] * found[1] * found[2]:
+    size, data = (first.channels, first.height, first.width), first.data
+    if not 0 <= first.label < 128 or min(size) <= 0 or len(data) != size[0] * size[1] * size[2]:
         return None
-    plain = Datum(channels=found[0], height=found[1], width=found[2], data=data, label=first.label).SerializeToString()
-    end, label = len(values[0]), len(plain) - 1  # a label below 128 is one byte, after one that says what follows
+    plain = Datum(channels=size[0], height=size[1], width=size[2], data=data, label=first.label).SerializeToString()
+    end, label = len(values[0]), len(plain) - 1  # a label below 128 is one byte, after the tag byte
     tag, start = label - 1, label - 1 - len(data)
     before, after = plain[:start], values[0][label + 1 :]
-    if values[0][: label + 1] != plain or after not in _ENDS or (shape is not None and shape != found):
+    if values[0][: label + 1] != plain or after not in _ENDS or (shape is not None and shape != size):
         return None
     for value in values:
         if len(value) != end or value[tag] != _LABEL or value[label] > 127:
@@ -105,31 +105,31 @@ def _decode_alike(values: Sequence[bytes], shape: Shape | None) -> tuple[np.ndar
         if not (value.startswith(before) and value.endswith(after)):
             return None
     table = np.frombuffer(bytearray().join(values), np.uint8).reshape(len(values), end)
-    return table[:, start:tag].reshape(len(values), *found), table[:, label].astype(np.int32)
+    return table[:, start:tag].reshape(len(values), *size), table[:, label].astype(np.int32)
 
 
 def record_name(key: bytes) -> str:
-    """What errors call the record with that key."""
+    """The name of the record with that key in errors."""
     return f'record "{key.decode("utf-8", "backslashreplace")[:100]}"'
 
 
 def _read(datum: Any, color: bool | None) -> tuple[Shape, bytes, bool]:
-    """Shape, raw little endian values, and whether these are floats. Bytes win over floats where there are both."""
+    """Shape, raw little endian values, and whether these are floats. If a record has both, bytes are used."""
     if datum.encoded:
         image = decode_image(datum.data, color)
         return image.shape, image.tobytes(), False
     channels, height, width = shape = (datum.channels, datum.height, datum.width)
     if min(shape) <= 0:
         raise DataError(f"expected channels, height and width above 0, received {sizes_text(shape)}")
-    data = datum.data  # a new copy whenever it is asked for
-    received, what = (len(data), "bytes") if data else (len(datum.float_data), "floats")
+    data = datum.data  # each access makes a copy
+    received, unit = (len(data), "bytes") if data else (len(datum.float_data), "floats")
     if received != channels * height * width:
-        raise DataError(f"expected {channels * height * width} values ({sizes_text(shape)}), received {received} {what}")
+        raise DataError(f"expected {channels * height * width} values ({sizes_text(shape)}), received {received} {unit}")
     return (shape, data, False) if data else (shape, _float_bytes(datum), True)
 
 
 def _float_bytes(datum: Any) -> bytes:
-    """float_data, four bytes each. In the schema the field is not packed: each value is a tag byte and four bytes."""
+    """The bytes of float_data. The field is not packed in the schema, so each value is a tag byte and four bytes."""
     floats = Datum()
     floats.float_data.MergeFrom(datum.float_data)
     return np.frombuffer(floats.SerializeToString(), np.uint8).reshape(-1, 5)[:, 1:].tobytes()
@@ -140,10 +140,10 @@ def _to_floats(piece: bytes) -> bytes:
 
 
 def decode_image(data: bytes, color: bool | None = None) -> Any:
-    """A JPEG, PNG, BMP, WebP or PPM file as an array C x H x W of uint8, colours in the order of OpenCV (B, G, R, A).
+    """A JPEG, PNG, BMP, WebP or PPM file as an array C x H x W of uint8, with colours in OpenCV's order (B, G, R, A).
 
-    color: True for 3 channels, False for 1 (gray), None for what the file has. Files of more pixels than
-    `PIL.Image.MAX_IMAGE_PIXELS` are refused with a `DataError`, as are damaged ones and those of 16 bits.
+    color: True for 3 channels, False for 1 (gray), None for the channels of the file. A `DataError` refuses files with more
+    pixels than `PIL.Image.MAX_IMAGE_PIXELS`, with 16 bits, and damaged files.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -154,7 +154,7 @@ def decode_image(data: bytes, color: bool | None = None) -> Any:
         pixels = np.asarray(image.convert(mode))
     except DataError:
         raise
-    except Exception as error:  # the decoders of Pillow raise a dozen kinds for damaged files
+    except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files
         raise DataError(f"the encoded image cannot be read ({error})") from error
     if pixels.ndim == 2:
         return pixels[np.newaxis]

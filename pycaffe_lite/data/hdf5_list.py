@@ -15,14 +15,14 @@ from ..errors import DataError, DataMissing, did_you_mean
 from ..proto.caffe_pb2 import HDF5DataParameter
 from .reader import Batch, checked_integer
 
-# A damaged or hostile file can claim any shape. Above the first size, a data set must be stored in at least so much of it
-# as its best compression (deflate, 1 in 1032) would leave.
+# A damaged or hostile file can claim any shape. Above UNCHECKED_BYTES, a data set must be stored in at least as many bytes
+# as the best compression would leave (deflate: 1 in 1032).
 UNCHECKED_BYTES = 64 << 20
 MAX_RATIO = 1100
 
 
 class RowReader:
-    """Reads the rows of a list of files, each of which it opens when it comes to its first row."""
+    """Reads the rows of a list of files. It opens a file when it reaches its first row."""
 
     def __init__(self, param: HDF5DataParameter, names: list[str], dtype: np.dtype, stream: np.random.Generator):
         self._batch_size, self._shuffle = param.batch_size, param.shuffle
@@ -44,7 +44,7 @@ class RowReader:
         while filled < self._batch_size:
             rows = self._rows[self._row : self._row + self._batch_size - filled]
             for out, array in zip(batch, self._arrays, strict=True):
-                # Without "clip", which changes nothing here, NumPy would go through a buffer.
+                # "clip" changes nothing here, but without it NumPy uses a buffer.
                 np.take(array, rows, axis=0, out=out[filled : filled + len(rows)], mode="clip")
             filled += len(rows)
             self._row += len(rows)
@@ -52,7 +52,7 @@ class RowReader:
                 self._next_file()
         return Batch(batch, self.position())
 
-    # A shuffled order is not kept but drawn again, from where the random stream stood before.
+    # A shuffled order is not stored. It is drawn again from the earlier state of the random stream.
 
     def position(self) -> dict[str, Any]:
         place: dict[str, Any] = {"file": self._file, "row": self._row, "rows": len(self._rows)}
@@ -75,7 +75,7 @@ class RowReader:
         return {"files": len(self._files), "rows": len(self._rows)}
 
     def close(self) -> None:
-        """Nothing is open between two batches."""
+        """Does nothing: no file is open between two batches."""
 
     def _start_round(self) -> None:
         self._file, self._files = 0, list(self._listed)
@@ -112,7 +112,7 @@ class RowReader:
 
 
 def read_list(source: str) -> list[str]:
-    """The file names in a list, which white space separates, as in Caffe. They are relative to the current folder."""
+    """The file names in a list, separated by white space as in Caffe. They are relative to the current folder."""
     if not os.path.isfile(source):
         raise DataMissing(f"there is no list of HDF5 files {_missing(source)}")
     try:
@@ -128,7 +128,7 @@ def read_list(source: str) -> list[str]:
 
 
 def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
-    """The data sets with these names, of equally many rows, as arrays of `dtype`. Raises `DataError`."""
+    """The data sets with these names as arrays of `dtype`, with equally many rows. Raises `DataError`."""
     if not os.path.isfile(path):
         raise DataMissing(f"there is no HDF5 file {_missing(path)}")
     try:
@@ -138,7 +138,7 @@ def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
         raise DataError(f"{path}: {error}") from error
     except MemoryError:
         raise DataError(f"{path}: does not fit into memory; split it into several files") from None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # h5py has no errors of its own
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # h5py has no error class of its own
         raise DataError(f"{path}: is damaged or no HDF5 file ({error})") from error
     rows = {name: len(array) for name, array in zip(names, arrays, strict=True)}
     if len(set(rows.values())) > 1:
@@ -150,7 +150,7 @@ def load(path: str, names: Any, dtype: np.dtype) -> list[np.ndarray]:
 
 
 def shape_of(path: str, name: str) -> tuple[int, ...]:
-    """The shape of a data set, of which nothing else is read. Raises `DataError`."""
+    """The shape of a data set, without reading its data. Raises `DataError`."""
     if not os.path.isfile(path):
         raise DataMissing(f"there is no HDF5 file {_missing(path)}")
     try:
@@ -168,14 +168,14 @@ def shape_of(path: str, name: str) -> tuple[int, ...]:
 def _read(file: Any, name: str, dtype: np.dtype) -> np.ndarray:
     data = file.get(name)
     if not isinstance(data, h5py.Dataset):
-        there = [key for key in file if isinstance(file.get(key), h5py.Dataset)]
-        raise DataError(f'has no data set "{name}", the name of a top{did_you_mean(name, there)}')
+        names = [key for key in file if isinstance(file.get(key), h5py.Dataset)]
+        raise DataError(f'has no data set "{name}", the name of a top{did_you_mean(name, names)}')
     if data.dtype.kind not in "iuf":
         raise DataError(f'expected integers or floats in data set "{name}", received {data.dtype}')
     if not data.shape:
         raise DataError(f'expected at least one axis (of rows) in data set "{name}", received {data.shape}')
     stored = data.id.get_storage_size()
-    count = math.prod(data.shape)  # h5py's own size may overflow
+    count = math.prod(data.shape)  # h5py's `size` may overflow
     if count > MAX_COUNT or count * data.dtype.itemsize > max(UNCHECKED_BYTES, MAX_RATIO * stored):
         raise DataError(f'data set "{name}" claims a shape of {shape_text(data.shape)}, but {stored} bytes are stored in it')
     array = np.empty(data.shape, dtype)

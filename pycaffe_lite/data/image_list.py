@@ -1,4 +1,4 @@
-"""Images and labels from the files that a list names, as ImageData reads them (image_data_layer.cpp)."""
+"""Images and labels from a list of files, as ImageData reads them (image_data_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .transformer import Transformer
 
 
 class ImageReader:
-    """Reads the images of a list, in its order or shuffled. Random draws are the transformer's."""
+    """Reads the images of a list, in order or shuffled. It draws random numbers from the transformer's stream."""
 
     def __init__(self, param: ImageDataParameter, transformer: Transformer, dtype: np.dtype):
         self.param, self.transformer, self.dtype = param, transformer, dtype
@@ -33,7 +33,7 @@ class ImageReader:
         return [(self.param.batch_size, *shape), (self.param.batch_size,)]
 
     def read(self) -> Batch:
-        items = [self._take() for _ in range(self.param.batch_size)]
+        items = [self._next_index() for _ in range(self.param.batch_size)]
         images: np.ndarray | None = None
         for i, item in enumerate(items):
             with self._named(item):
@@ -52,7 +52,7 @@ class ImageReader:
         return {"next": self._next, "before_round": self._before_round, "rng": rng.state_of(self.transformer.rng)}
 
     def seek(self, position: dict[str, Any]) -> None:
-        """A shuffled order is not in the position but drawn again, from where the random stream stood before."""
+        """The position has no shuffled order; it is drawn again from the earlier state of the random stream."""
         after = rng.stream_at(position["rng"])
         self.transformer.rng = rng.stream_at(position["before_round"])
         self._start_round()
@@ -63,7 +63,7 @@ class ImageReader:
         return {"items": len(self._paths)}
 
     def close(self) -> None:
-        """Nothing is open between two batches."""
+        """Does nothing: no file is open between two batches."""
 
     def _start_round(self) -> None:
         self._next, self._order = 0, np.arange(len(self._paths))
@@ -71,8 +71,8 @@ class ImageReader:
         if self.param.shuffle:
             self.transformer.rng.shuffle(self._order)
 
-    def _take(self) -> int:
-        """The index of the next image in the list."""
+    def _next_index(self) -> int:
+        """Returns the index of the next image in the list."""
         item = int(self._order[self._next])
         self._next += 1
         if self._next == len(self._order):
@@ -85,7 +85,7 @@ class ImageReader:
 
     @contextmanager
     def _named(self, item: int) -> Iterator[None]:
-        """Says in a `DataError` which line of the list it is about."""
+        """Adds the line of the list to a `DataError`."""
         try:
             yield
         except DataError as error:
@@ -97,7 +97,7 @@ _LINE = re.compile(r"(.*\S)\s+([+-]?[0-9]{1,10})")
 
 
 def read_list(source: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Paths, labels and line numbers of a list of images. A path may contain spaces; the label stands after the last one."""
+    """Paths, labels and line numbers of a list of images. A path may contain spaces; the label follows the last one."""
     paths, labels, lines = [], [], []
     with open_list(source, "image_data_param") as file:
         for number, line in enumerate(file, 1):

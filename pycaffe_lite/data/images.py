@@ -14,13 +14,13 @@ from .datum import decode_image
 
 
 def check_size(*shape: int) -> None:
-    """Raises for images that no blob could hold, before any memory is asked for."""
+    """Raises `DataError` for images that no blob could hold, before memory is allocated."""
     if np.prod(shape, dtype=object) > MAX_COUNT:
         raise NetError(f"a blob has at most {MAX_COUNT} elements, received {' x '.join(map(str, shape))}")
 
 
 def open_list(source: str, field: str) -> Any:
-    """The text file that the field `source` of a layer names, open."""
+    """Opens the text file that the field `source` of a layer names."""
     if not source:
         raise NetError(f"expected a list of images in {field}.source, received none")
     if not os.path.isfile(source):
@@ -33,7 +33,7 @@ def open_list(source: str, field: str) -> Any:
 
 def read_image_file(path: str) -> bytes:
     """The bytes of an image file."""
-    if not os.path.isfile(path):  # nor a device, which may have no end
+    if not os.path.isfile(path):  # a device is refused too, since it may have no end
         raise DataMissing(f"there is no such file{_near(path)}")
     try:
         with open(path, "rb") as file:
@@ -51,16 +51,16 @@ def _near(path: str) -> str:
 
 
 def decode(data: bytes, color: bool, height: int = 0, width: int = 0) -> np.ndarray:
-    """The image C x H x W of a file's bytes, blue first, resized where a size is given."""
+    """The image C x H x W of a file's bytes, blue first; it is resized if a size is given."""
     image = decode_image(data, color)
     return resize(image, height, width) if height else image
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """C x H x W of uint8 in another size. Each pixel is interpolated between the four around its place.
+    """C x H x W of uint8 in another size. Each pixel is interpolated between its four nearest neighbours.
 
-    That is OpenCV's INTER_LINEAR, which rounds its weights and may differ by 1. Like it, and unlike Pillow, this does not
-    average over the pixels in between where it makes an image smaller.
+    That is OpenCV's INTER_LINEAR, which rounds its weights and may differ by 1. Like OpenCV, and unlike Pillow, it does not
+    average over the pixels in between when it shrinks an image.
     """
     top, bottom, y = _neighbours(image.shape[1], height)
     left, right, x = _neighbours(image.shape[2], width)
@@ -69,7 +69,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _neighbours(size: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `count` pixels spread over `size`: the pixels around its centre, and the weight of the second."""
+    """For each of `count` pixels spread over `size`: the two pixels around its centre, and the weight of the second."""
     at = np.clip((np.arange(count) + 0.5) * (size / max(count, 1)) - 0.5, 0, size - 1)
     before = at.astype(np.intp)
     return before, np.minimum(before + 1, size - 1), (at - before).astype(np.float32)

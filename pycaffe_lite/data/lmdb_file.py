@@ -1,15 +1,15 @@
 """The records of an LMDB file, in key order, read page by page.
 
-The library maps the file into memory: a page that is damaged, or was cut off while a run reads it, ends the process. Here
-each page is read from the file and looked at before it is believed, and what is wrong with it is an error.
+The library maps the file into memory, so a page that is damaged, or cut off during a run, ends the process. Here each page
+is read from the file and checked before it is used, and a fault in it is an error.
 
-A file is a tree of pages of equal size. Its first two hold a header each, of which the later counts. Formats are those of
-`mdb.c` of LMDB 0.9 on 64 bits, little endian. Byte offsets:
+A file is a tree of pages of equal size. Each of the first two pages holds a header; the later header is valid. Formats are
+those of `mdb.c` of LMDB 0.9 on 64 bits, little endian. Byte offsets:
 
-    page      0 its own number, 8 bytes   10 flags, 2   12 end of the list of nodes, 2   16 where each node is, 2 each
-              overflow: 16 the bytes of one large value, over as many pages as it takes
+    page      0 its own number, 8 bytes   10 flags, 2   12 end of the list of nodes, 2   16 the offset of each node, 2 each
+              overflow: 16 the bytes of one large value, which continue on the next pages
     node      0 size of the value, 4   4 flags, 2   6 size of the key, 2   8 key, then value
-              of a branch: 0 number of a page, 6, whose keys are not below this one
+              of a branch: 0 number of the page with the keys from this key on, 6
     header    16 magic number, 4   40 page size, 4   92 flags, 2   94 depth of the tree, 2   120 records, 8   128 root, 8
               136 last page, 8   144 transaction, 8
 """
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 MAGIC = b"\xde\xc0\xef\xbe"
 
 _BRANCH, _LEAF, _OVERFLOW = 1, 2, 4  # flags of pages
-_IN_OVERFLOW = 1  # flag of a node: the value is the number of the overflow page that has it
+_IN_OVERFLOW = 1  # flag of a node: its value is the number of an overflow page, which holds the real value
 _HEADER_BYTES, _PAGE_HEADER = 152, 16
 _NO_PAGE = 2**64 - 1  # the root of an empty tree
 _MAX_DEPTH = 32
@@ -34,14 +34,14 @@ _SIZE = struct.Struct("<I")
 
 
 class LmdbError(Exception):
-    """A file that is no LMDB database, damaged, or cut off."""
+    """A file that is not an LMDB database, is damaged, or was cut off."""
 
 
 class LmdbFile:
-    """An LMDB file that is open for reading, by one thread at a time. Raises `LmdbError` or `OSError`."""
+    """An open LMDB file, for reading by one thread at a time. Raises `LmdbError` or `OSError`."""
 
     def __init__(self, path: str | os.PathLike):
-        self.version = 0  # counts the states of the file that were seen
+        self.version = 0  # counts the states of the file so far
         self._headers: tuple[bytes, bytes] | None = None
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115
         try:
@@ -51,14 +51,14 @@ class LmdbFile:
             raise
 
     def refresh(self) -> None:
-        """Goes over to the latest state of the file, and counts `version` up if that is another one than before.
+        """Switches to the latest state of the file, and increments `version` if the state has changed.
 
-        A writer leaves the pages of the latest state alone. What was read belongs together if the version is the same
-        before and after.
+        A writer does not change the pages of the latest state. So if the version is the same before and after reading, all
+        that was read belongs to one state.
         """
         headers = self._read_headers()
         if headers != self._headers:
-            self._known, self._known_start = b"", 0  # what was read last, and from where
+            self._buffer, self._buffer_start = b"", 0  # the bytes of the last read, and their offset
             self._use(max(headers, key=lambda header: _NUMBER.unpack_from(header, 144)))
             self._headers = headers
             self.version += 1
@@ -89,11 +89,11 @@ class LmdbFile:
         self._file.close()
 
     def records(self, start_key: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values in the order of the keys, from the first key that is not below `start_key`."""
+        """Keys and values in key order, from the first key that is not below `start_key`."""
         return iter(()) if self._root == _NO_PAGE else self._records(self._root, 1, start_key)
 
     def last_key(self) -> bytes:
-        """The largest key of a database that is not empty."""
+        """The largest key. The database must not be empty."""
         number = self._root
         for depth in range(1, self._depth):
             page, nodes = self._page(number, depth)
@@ -114,19 +114,19 @@ class LmdbFile:
                 if key >= start_key:
                     yield key, self._overflow(_NUMBER.unpack(value)[0], size) if flags else value
             return
-        first = 0  # its key does not count: it holds all that is below the second
+        first = 0  # its own key is not used: it holds all keys below the second
         while first + 1 < len(nodes) and self._key(page, nodes[first + 1]) <= start_key:
             first += 1
         for node in nodes[first:]:
             yield from self._records(self._child(page, node), depth + 1, start_key)
 
     def _page(self, number: int, depth: int) -> tuple[bytes, tuple[int, ...]]:
-        """A page of the tree, and where its nodes are."""
+        """A page of the tree, and the offsets of its nodes."""
         page = self._read(number, self._page_size)
         own_number, _, flags, end = _PAGE.unpack_from(page)
-        count, rest = divmod(end - _PAGE_HEADER, 2)
+        count, remainder = divmod(end - _PAGE_HEADER, 2)
         kind = _LEAF if depth == self._depth else _BRANCH
-        if own_number != number or not flags & kind or rest or not 0 < count <= (self._page_size - _PAGE_HEADER) // 2:
+        if own_number != number or not flags & kind or remainder or not 0 < count <= (self._page_size - _PAGE_HEADER) // 2:
             raise _damaged(number)
         nodes = struct.unpack_from(f"<{count}H", page, _PAGE_HEADER)
         if min(nodes) < end or max(nodes) > self._page_size - _NODE.size:
@@ -152,16 +152,16 @@ class LmdbFile:
         return pages[_PAGE_HEADER:]
 
     def _read(self, number: int, size: int) -> bytes:
-        """Bytes from page `number` on. Where pages are asked for in a row, the next ones are read with them."""
+        """Bytes from page `number` on. If pages are read in order, the following ones are read with them."""
         start = number * self._page_size
         if number < 2 or start + size > (self._last_page + 1) * self._page_size:
             raise _damaged(number)
-        known_end = self._known_start + len(self._known)
-        if start < self._known_start or start + size > known_end:
+        buffer_end = self._buffer_start + len(self._buffer)
+        if start < self._buffer_start or start + size > buffer_end:
             self._file.seek(start)
-            self._known, self._known_start = self._file.read(max(size, _READ_AHEAD if start == known_end else 0)), start
-        first = start - self._known_start
-        data = self._known[first : first + size]
+            self._buffer, self._buffer_start = self._file.read(max(size, _READ_AHEAD if start == buffer_end else 0)), start
+        first = start - self._buffer_start
+        data = self._buffer[first : first + size]
         if len(data) < size:
             raise LmdbError(f"the LMDB database was cut off: page {number} is missing")
         return data

@@ -1,6 +1,6 @@
-"""Prefetcher: a background thread that makes batches ahead of time, as BasePrefetchingDataLayer in base_data_layer.cpp.
+"""Prefetcher: a background thread that produces batches ahead of time, like BasePrefetchingDataLayer in base_data_layer.cpp.
 
-The thread must not enter parallel kernels: two threads inside them abort the process under some of Numba's threading layers.
+The thread must not run parallel kernels: two threads in them abort the process under some of Numba's threading layers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..proto.caffe_pb2 import DataParameter
 Batch = TypeVar("Batch")
 
 MAX_DEPTH = 1000
-JOIN_SECONDS = 1.0  # how long an end waits for a batch that is being made
+JOIN_SECONDS = 1.0  # how long `close` waits for the batch in production
 
 
 def checked_depth(param: DataParameter) -> int:
-    """`prefetch`: how many batches are to be ready. Raises `NetError` for none, and for more than memory could be meant for.
+    """`prefetch`, the number of batches to read ahead. Raises `NetError` if it is less than 1, or unreasonably large.
 
-    As in Caffe this field of `data_param` counts for all types of layers that read ahead.
+    As in Caffe, this field of `data_param` is used by all layer types that read ahead.
     """
     if not 1 <= param.prefetch <= MAX_DEPTH:
         raise NetError(f"expected data_param.prefetch to be at least 1 and at most {MAX_DEPTH}, received {param.prefetch}")
@@ -32,10 +32,10 @@ def checked_depth(param: DataParameter) -> int:
 
 
 class Prefetcher(Generic[Batch]):
-    """Calls `produce` in a thread of its own, and keeps from half of `depth` up to `depth` results ready for `get`.
+    """Calls `produce` in its own thread, and keeps from half of `depth` up to `depth` results ready for `get`.
 
     The thread starts at the first `get`. It ends at `close`, when this object is dropped, when the interpreter exits, or
-    after an error. `produce` must not refer to this object or to its owner, or neither would ever be dropped.
+    after an error. `produce` must not refer to this object or its owner, or they could never be dropped.
     """
 
     def __init__(self, produce: Callable[[], Batch], depth: int):
@@ -45,30 +45,30 @@ class Prefetcher(Generic[Batch]):
         self._end = weakref.finalize(self, _Queue.end, self._queue)
 
     def get(self) -> Batch:
-        """The next batch, in the order of production; waits for it.
+        """The next batch, in the order of production; waits until it is ready.
 
-        An error of `produce` is raised here once the batches before it are used up; later calls raise a `DataError` with its
-        message. Raises `DataError` after `close`, and in a process that was forked since: threads do not survive a fork.
+        An error of `produce` is raised here after the batches before it are used up; later calls raise a `DataError` with
+        the same message. Raises `DataError` after `close`, and in a forked process, since threads do not survive a fork.
         """
         return self._queue.get()
 
     def close(self) -> None:
-        """Ends the thread. A batch that is being made is waited for, but not for more than a second."""
+        """Ends the thread. It waits for a batch in production, but at most a second."""
         self._end()
 
 
 class _Queue(Generic[Batch]):
-    """What consumer and thread share. The thread knows nothing of the Prefetcher, so that it can be dropped."""
+    """The state that consumer and thread share. The thread does not refer to the Prefetcher, so that it can be dropped."""
 
     def __init__(self, produce: Callable[[], Batch], depth: int):
         self.produce = produce
         self.depth = depth
         self.process = os.getpid()
         self.batches: deque[Batch] = deque()
-        self.changed = threading.Condition()  # reentrant, because `end` may run as part of a garbage collection anywhere
+        self.changed = threading.Condition()  # reentrant, because the garbage collector may call `end` anywhere
         self.thread: threading.Thread | None = None
         self.closed = False
-        self.error: BaseException | None = None  # until it is raised
+        self.error: BaseException | None = None  # set until it is raised
         self.last_words = ""
 
     def get(self) -> Batch:
@@ -89,13 +89,13 @@ class _Queue(Generic[Batch]):
                 return batch
             if self.error is None:
                 raise DataError(f"data cannot be read on after an error: {self.last_words}")
-            # Raised, an error refers to the frames it passes, and so to our owner, which this must not keep alive.
+            # A raised error refers to the frames that it passes, and so to our owner, which must not be kept alive here.
             error, self.last_words = self.error, str(self.error) or type(self.error).__name__
             self.error = None
             raise error
 
     def fill(self) -> None:
-        """The thread: makes a batch whenever there is room for one."""
+        """Runs in the thread: produces a batch whenever there is room for one."""
         while self.wait_for_room():
             try:
                 batch = self.produce()
@@ -103,13 +103,13 @@ class _Queue(Generic[Batch]):
                 self.fail(error)
                 return
             self.put(batch)
-            del batch  # or it would stay in memory while this waits
+            del batch  # frees its memory while this waits
 
     def wait_for_room(self) -> bool:
-        """Returns False if there is to be no further batch.
+        """Waits for room; returns False if no further batch is needed.
 
-        A full queue is left alone until half of it is used: batches that are made a few at a time disturb the kernels that
-        train less (measured by benchmarks/reading.py).
+        A full queue is not refilled until half of it is used: producing a few batches at a time disturbs the training
+        kernels less (measured by benchmarks/reading.py).
         """
         with self.changed:
             if len(self.batches) == self.depth:
@@ -128,7 +128,7 @@ class _Queue(Generic[Batch]):
 
     def end(self) -> None:
         if os.getpid() != self.process:
-            return  # the lock may have been held when the process was forked
+            return  # the lock may have been held at the fork
         with self.changed:
             self.closed = True
             self.batches.clear()

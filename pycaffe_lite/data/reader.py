@@ -1,4 +1,4 @@
-"""What the data layers have in common: readers of batches, and what a reader's place in a file of states may be."""
+"""The interface of readers of batches, and checks of a reader's position from a state file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Batch(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads one batch after the other. It must not know its layer, which can be dropped while a thread reads."""
+    """Reads batches one after the other. It must not refer to its layer, which may be dropped while a thread reads."""
 
     def shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the next batch, for each top."""
@@ -26,27 +26,27 @@ class Reader(Protocol):
         """The next batch."""
 
     def position(self) -> dict[str, Any]:
-        """All that it takes to go on from here, random stream included, as JSON can hold it."""
+        """All that is needed to continue here, including the random stream, as JSON can hold it."""
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Goes on from there, with a random stream of its own. Raises `ValueError`, `TypeError` or `LookupError`."""
+        """Continues there, with a random stream of its own. Raises `ValueError`, `TypeError` or `LookupError`."""
 
     def extent(self) -> dict[str, Any]:
-        """What tells these data from others, cheaply: where that changes, no run goes on exactly."""
+        """A cheap description of the data: if it changes, a run cannot resume exactly."""
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes open files."""
 
 
 def checked_integer(value: Any, limit: int = 2**63) -> int:
-    """`value` from a state file, if it is an integer from 0 to below `limit`; else raises `ValueError`."""
+    """`value` from a state file, if it is an integer from 0 to less than `limit`; else raises `ValueError`."""
     if type(value) is not int or not 0 <= value < limit:
         raise ValueError(f"expected an integer from 0 to {limit - 1}, received {value!r:.40}")
     return value
 
 
-def warn_if_data_changed(layer: str, what: str, then: Any, now: Any) -> None:
-    """Logs that the data of the layer with that name are not those of the state that it goes on from."""
+def warn_if_data_changed(layer: str, name: str, then: Any, now: Any) -> None:
+    """Warns if the data of a layer have changed since the state was written."""
     if then != now:
-        changed = f"{then} {what} in the state, {now} now"
+        changed = f"{then} {name} in the state, {now} now"
         glog.warning(f'layer "{layer}": the data have changed ({changed}): the run goes on, but not exactly')

@@ -16,10 +16,10 @@ from .transformer import Transformer
 
 
 class RecordReader:
-    """Reads batches of records, in the order of their keys and then from the first again.
+    """Reads batches of records in key order, again and again.
 
-    It holds the record that comes next, whose shape is known and whose key is part of its position. `tops` is 1 for the
-    images alone, or 2 for images and labels.
+    It holds the next record, whose shape is known and whose key is part of the position. `tops` is 1 for images only, or 2
+    for images and labels.
     """
 
     def __init__(self, database: Database, transformer: Transformer, batch_size: int, dtype: np.dtype, tops: int):
@@ -42,7 +42,7 @@ class RecordReader:
         return [(self.batch_size, *shape), (self.batch_size,)][: self.tops]
 
     def read(self) -> Batch:
-        """The next batch. All of its records must have the shape of its first one, unless they are cropped to one."""
+        """The next batch. All records must have the shape of the first one, unless they are cropped to one size."""
         *records, self._next = [self._next, *self._cursor.take(self.batch_size)]
         keys, values = zip(*records, strict=True)
         try:

@@ -1,7 +1,7 @@
-"""Images of coloured shapes and textures, in the files of CIFAR-10, for places that CIFAR-10 itself cannot be fetched to.
+"""Draws coloured shapes and textures into files like those of CIFAR-10, for machines that cannot download CIFAR-10.
 
-Ten classes, five shapes and five textures, told apart by form alone: place, size, angle and both colours are drawn anew for
-every image, over a background that changes from corner to corner, with noise. The same seed gives the same files.
+The ten classes, five shapes and five textures, differ only in form: place, size, angle and both colours are drawn anew for
+every image, over a background with a colour gradient, with noise. The same seed gives the same files.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ SIZE = 32  # pixels
 BATCH = 200  # images drawn at a time
 NOISE = 25.0  # standard deviation, of 255
 
-# A field is below zero inside the form and above it outside, in pixels; u and v are coordinates in pixels from its centre,
-# turned, and r is its radius or the period of its pattern.
+# A field is negative inside the form and positive outside, in pixels. u and v are rotated coordinates in pixels from its
+# centre, and r is its radius or the period of its pattern.
 Field = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def _wave(x: np.ndarray, period: np.ndarray) -> np.ndarray:
-    """Stripes half a period wide: the distance from their edges, roughly."""
+    """Stripes half a period wide: approximately the distance from their edges."""
     return np.sin(2 * np.pi * x / period) * period / 6
 
 
@@ -40,11 +40,11 @@ FORMS: dict[str, Field] = {
     "waves": lambda u, v, r: _wave(u + 0.35 * r * np.sin(2 * np.pi * v / (1.5 * r)), r),
     "circles": lambda u, v, r: _wave(np.hypot(u, v), r),
 }
-SHAPES = 5  # the first of these are shapes, the others textures
+SHAPES = 5  # the number of shapes; the other fields are textures
 
 
 def write(folder: Path, seed: int, train: int, test: int) -> None:
-    """Writes the six files, named as those of CIFAR-10, and the marker `SYNTHETIC` that tells them apart."""
+    """Writes the six files under their names in CIFAR-10, and a file `SYNTHETIC` that marks them as drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     names = "\n".join(f"{label} {name}" for label, name in enumerate(FORMS))
     (folder / cifar10.SYNTHETIC).write_text(
@@ -74,7 +74,7 @@ def draw(count: int, seed: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_batch(field: Field, shape: bool, count: int, rng: np.random.Generator) -> np.ndarray:
-    """So many images of one class: count x 3 x 32 x 32 of uint8."""
+    """Images of one class: count x 3 x 32 x 32 of uint8."""
 
     def each(low: float, high: float, *axes: int) -> np.ndarray:
         return rng.uniform(low, high, (count, *axes, 1, 1)).astype(np.float32)
@@ -84,9 +84,9 @@ def _draw_batch(field: Field, shape: bool, count: int, rng: np.random.Generator)
     x, y = x - each(-6, 6), y - each(-6, 6)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     radius = each(7, 12)
-    inside = np.clip(0.5 - field(u, v, radius), 0, 1)[:, None]  # soft edges, a pixel wide
+    inside = np.clip(0.5 - field(u, v, radius), 0, 1)[:, None]  # soft edges, one pixel wide
     ground, paint = each(0, 255, 3), each(0, 255, 3)
-    paint = np.where(np.abs(paint - ground).max(axis=1, keepdims=True) < 80, 255 - ground, paint)  # to be seen at all
+    paint = np.where(np.abs(paint - ground).max(axis=1, keepdims=True) < 80, 255 - ground, paint)  # so that it stands out
     slope = (each(-3, 3, 3) * x[:, None] + each(-3, 3, 3) * y[:, None]).astype(np.float32)
     noise = NOISE * rng.standard_normal((count, 3, SIZE, SIZE), np.float32)
     return np.clip(ground + slope + inside * (paint - ground) + noise, 0, 255).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Digits that look handwritten, in the files of MNIST, for places that MNIST itself cannot be fetched to.
+"""Draws digits that look handwritten into files like those of MNIST, for machines that cannot download MNIST.
 
-A digit is a few strokes, each a smooth curve through a handful of points. Every image moves these points a little, turns,
-slants, scales, shifts and bends the digit, and draws it with a pen of its own width. The same seed gives the same files.
+A digit is a few strokes, each a smooth curve through some points. Every image moves these points a little, rotates, slants,
+scales, shifts and bends the digit, and draws it with a pen of its own width. The same seed gives the same files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from . import mnist
 SIZE = 28  # pixels, as in MNIST
 BATCH = 128  # images drawn at a time: their distance fields stay in the cache
 
-# Ways to write each digit: strokes, divided by bars, each a row of points x,y in percent (x to the right, y down). Strokes
-# that share a point keep sharing it when it moves.
+# Several forms of each digit: strokes, separated by bars, each a list of points x,y in percent (x to the right, y down).
+# Strokes that share a point still share it after it is moved.
 GLYPHS = {
     0: [
         "55,2 20,22 14,62 42,98 80,74 84,30 55,2",
@@ -67,7 +67,7 @@ GLYPHS = {
 
 
 def write(folder: Path, seed: int, train: int, test: int) -> None:
-    """Writes the four files, named as those of MNIST, and the marker `SYNTHETIC` that tells them apart."""
+    """Writes the four files under their names in MNIST, and a file `SYNTHETIC` that marks them as drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / mnist.SYNTHETIC).write_text(f"The digits in this folder were drawn by synthetic_digits, seed {seed}.\n")
     sets = [(train, mnist.TRAIN_IMAGES, mnist.TRAIN_LABELS), (test, mnist.TEST_IMAGES, mnist.TEST_LABELS)]
@@ -95,10 +95,10 @@ def draw(count: int, seed: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_batch(glyph: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """So many images of one way to write one digit."""
+    """Images of one form of one digit."""
     points, curves = _curves(glyph)
     moved = points + rng.normal(0, 0.045, (count, *points.shape))
-    radius = np.clip(rng.normal(1.2, 0.3, (count, 1, 1)), 0.6, 2.0).astype(np.float32)  # of the pen, pixels
+    radius = np.clip(rng.normal(1.2, 0.3, (count, 1, 1)), 0.6, 2.0).astype(np.float32)  # radius of the pen, in pixels
     ink = rng.uniform(0.85, 1.0, (count, 1, 1)).astype(np.float32)
     place = _placing(count, rng)
     nearest = np.full((count, SIZE, SIZE), np.inf, np.float32)
@@ -106,12 +106,12 @@ def _draw_batch(glyph: str, count: int, rng: np.random.Generator) -> np.ndarray:
         line = place(curve @ moved).astype(np.float32)
         for i in range(line.shape[1] - 1):
             np.minimum(nearest, _squared_distance(line[:, i], line[:, i + 1]), out=nearest)
-    coverage = np.clip(radius + 0.5 - np.sqrt(nearest), 0, 1)  # soft edges, a pixel wide
+    coverage = np.clip(radius + 0.5 - np.sqrt(nearest), 0, 1)  # soft edges, one pixel wide
     return (255 * ink * coverage).astype(np.uint8)
 
 
 def _curves(glyph: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The distinct points (P x 2, 0 to 1), and for each stroke the matrix (samples x P) that makes them a smooth curve."""
+    """The distinct points (P x 2, 0 to 1), and for each stroke the matrix (samples x P) that gives a smooth curve."""
     strokes = [stroke.split() for stroke in glyph.split("|")]
     names = {point: i for i, point in enumerate(dict.fromkeys(point for stroke in strokes for point in stroke))}
     curves = []
@@ -123,7 +123,7 @@ def _curves(glyph: str) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _spline(count: int) -> np.ndarray:
-    """A Catmull-Rom spline through `count` points, 4 samples a span: matrix of (4 (count - 1) + 1) x count."""
+    """A Catmull-Rom spline through `count` points, with 4 samples per span: a matrix (4 (count - 1) + 1) x count."""
     if count == 2:
         return np.eye(2)
     at = np.arange(4 * (count - 1) + 1) / 4
@@ -133,7 +133,7 @@ def _spline(count: int) -> np.ndarray:
         [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
     )
     matrix = np.zeros((len(at), count))
-    for k in range(4):  # the first and the last point stand in for the neighbours they lack
+    for k in range(4):  # the first and the last point replace their missing neighbours
         np.add.at(matrix, (np.arange(len(at)), np.clip(span + k - 1, 0, count - 1)), weights[:, k])
     return matrix
 

@@ -1,8 +1,8 @@
 """Transformer: crop, mirror, mean and scale, for a whole batch of images at once (Caffe's data_transformer.cpp).
 
-Each value becomes (value - mean) * scale. TRAIN crops every image at a random place of its own, TEST in the centre, rounded
-down. `mirror` flips one image in two, in both phases. A mean image is as large as the uncropped images and is cropped at
-the same place.
+Each value becomes (value - mean) * scale. TRAIN crops every image at its own random place, TEST crops at the centre, rounded
+down. `mirror` flips an image with probability 1/2 in both phases. A mean image has the size of the uncropped images and is
+cropped at the same place.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..proto.model_file import decode_blob, read_message
 
 
 class Transformer:
-    """What a `transform_param` asks for, in one phase, drawn from one random stream.
+    """Applies a `transform_param` in one phase, with draws from one random stream.
 
-    `color` says how encoded images are to be decoded before: True (3 channels, force_color), False (1 channel, force_gray)
-    or None (as they are). `crops`, `draws`: whether it cuts images to a size, and draws at random. Raises `NetError` for
-    settings that exclude each other, `ModelFileError` for a bad mean file.
+    `color` says how encoded images must be decoded: True (3 channels, force_color), False (1 channel, force_gray) or None
+    (the channels of the file). `crops`, `draws`: whether it crops images, and whether it draws random numbers. Raises
+    `NetError` for settings that exclude each other, and `ModelFileError` for a bad mean file.
     """
 
     def __init__(self, param: TransformationParameter, phase: int, rng: np.random.Generator):
@@ -44,7 +44,7 @@ class Transformer:
         self._mean_values = np.array(param.mean_value, np.float32)
 
     def output_shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
-        """The shape of a transformed image. Raises `DataError` where images of the given shape do not fit the settings."""
+        """The shape of a transformed image. Raises `DataError` if images of the given shape do not fit the settings."""
         received = (channels, height, width)
         if self._mean_image is not None and self._mean_image.shape != received:
             expected = sizes_text(self._mean_image.shape)
@@ -60,7 +60,7 @@ class Transformer:
     def transform(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Images N x C x H x W (uint8 or floating point) as floats N x `output_shape`.
 
-        `out` is a floating-point array to be filled; without it a new one of float32 is. Raises like `output_shape`.
+        `out` is a floating-point array to fill; by default a new float32 array is made. Raises the same as `output_shape`.
         """
         shape = (len(images), *self.output_shape(*images.shape[1:]))
         out = np.empty(shape, np.float32) if out is None else out
@@ -84,7 +84,7 @@ class Transformer:
         return out
 
     def _crop_at_random(self, images: Any, mean: Any) -> tuple[Any, Any]:
-        """Each image cut out at a place of its own, and the mean at the same places."""
+        """Crops each image at its own random place, and the mean at the same places."""
         count, _, height, width = images.shape
         y = self.rng.integers(height - self._crop + 1, size=count)
         x = self.rng.integers(width - self._crop + 1, size=count)

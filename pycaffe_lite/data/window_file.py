@@ -1,4 +1,4 @@
-"""Windows of images, of objects and of background, as WindowData draws them from a window file (window_data_layer.cpp)."""
+"""Draws windows of objects and of background from the images of a window file, for WindowData (window_data_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class WindowReader:
         return {"items": len(self.objects) + len(self.background)}
 
     def close(self) -> None:
-        """Nothing is open between two batches."""
+        """Does nothing: no file is open between two batches."""
 
     def _cut(self, path: str, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
-        """Fills `out`, 3 x S x S of zeros, but for its padding."""
+        """Fills `out`, 3 x S x S zeros, except its padding."""
         image = decode(self._bytes(path), color=True)
         square = self.param.crop_mode == "square"
         box = [int(side) for side in window[LABEL + 1 :]]
@@ -97,13 +97,13 @@ class WindowReader:
 
 
 def _mean(transform: TransformationParameter) -> np.ndarray:
-    """What to subtract from a crop, 3 x S x S."""
+    """The mean to subtract from a crop, 3 x S x S."""
     if transform.HasField("mean_file") and transform.mean_value:
         raise NetError("transform_param: expected mean_file or mean_value, received both")
     crop, values = transform.crop_size, np.array(transform.mean_value or [0], np.float32)
     if transform.HasField("mean_file"):
         values = read_mean(transform.mean_file)
-        offset = (values.shape[2] - crop) // 2  # Caffe's, for rows as well
+        offset = (values.shape[2] - crop) // 2  # Caffe uses this offset for rows too
         values = values[:, max(offset, 0) :, max(offset, 0) :][:, :crop, :crop]
         if values.shape != (CHANNELS, crop, crop):
             raise NetError(f'expected the mean file "{transform.mean_file}" to cover {CHANNELS} x {crop} x {crop}')
@@ -118,7 +118,7 @@ def _mean(transform: TransformationParameter) -> np.ndarray:
 
 
 class Place(NamedTuple):
-    """The part of an image that is cut out (its last pixels included), the size it gets, and where in the crop it goes."""
+    """The part of an image to cut out (first and last pixels), its size in the crop, and its position there."""
 
     x1: int
     y1: int
@@ -131,7 +131,7 @@ class Place(NamedTuple):
 
 
 def place_window(box: list[int], size: Any, crop: int, context_pad: int, square: bool, flip: bool) -> Place:
-    """The place of window `box`, x1 y1 x2 y2, of an image of `size`, height and width. `DataError` if it is outside."""
+    """The place of window `box`, x1 y1 x2 y2, in an image of `size`, height and width. `DataError` if it is outside."""
     x1, y1, x2, y2 = box
     place = Place(x1, y1, x2, y2, crop, crop, 0, 0)
     if context_pad or square:
@@ -148,8 +148,8 @@ def place_window(box: list[int], size: Any, crop: int, context_pad: int, square:
 
 
 def _expand(centre: Any, reach: Any, size: int, crop: int) -> tuple[int, int, int, int, int]:
-    """On one axis: the pixels around `centre` that are in the image, first and last, and in the crop how many they become,
-    with how many of padding before and after. Floats are of 32 bits, as in Caffe, because of the rounding."""
+    """On one axis: the first and last pixel around `centre` that are in the image, how many pixels they become in the crop,
+    and the padding before and after. Computed in float32, as in Caffe, because of the rounding."""
     first, last = _round(centre - reach), _round(centre + reach)
     factor = np.float32(crop) / np.float32(last - first + 1)
     before, after = max(0, -first), max(0, last - size + 1)
@@ -159,24 +159,24 @@ def _expand(centre: Any, reach: Any, size: int, crop: int) -> tuple[int, int, in
 
 
 def _round(value: Any) -> int:
-    """The nearest integer; halves go away from zero, as in C."""
+    """The nearest integer; halves are rounded away from zero, as in C."""
     return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
 
 
 # ---- the list of windows ------------------------------------------------------------------------------------------
 
-IMAGE, OVERLAP, LABEL = 0, 1, 2  # columns of the table of windows; x1 y1 x2 y2 follow
+IMAGE, OVERLAP, LABEL = 0, 1, 2  # columns of the table of windows, followed by x1 y1 x2 y2
 
 
 class Image(NamedTuple):
     """An image of a window file."""
 
     path: str
-    line: int  # of the list
+    line: int  # in the list
 
 
 class _Words:
-    """The words of a text file, between white space."""
+    """The words of a text file, separated by white space."""
 
     def __init__(self, file: Any):
         self._file, self._rest, self.line = file, [], 0  # type: ignore[var-annotated]
@@ -191,14 +191,14 @@ class _Words:
         return False
 
     def take(self, count: int) -> list[str]:
-        """The next words. They are collected line by line, so that a count that the file does not hold costs nothing."""
+        """The next words. They are collected line by line, so a count that is too large allocates no memory."""
         words: list[str] = []
         while len(words) < count:
             if self.at_end():
                 raise DataError(f"the file ends too early: expected {count} words, received {len(words)}")
-            wanted = count - len(words)
-            words += self._rest[:wanted]
-            self._rest = self._rest[wanted:]
+            missing = count - len(words)
+            words += self._rest[:missing]
+            self._rest = self._rest[missing:]
         return words
 
 
@@ -222,7 +222,7 @@ def read_windows(source: str) -> tuple[list[Image], np.ndarray]:
 
 
 def _read_image(words: _Words) -> tuple[str, np.ndarray]:
-    """The path of the next image and its windows, each label, overlap, x1, y1, x2, y2."""
+    """The path of the next image, and a row for each of its windows: label, overlap, x1, y1, x2, y2."""
     sign, index, path, channels, _, _, count = words.take(7)
     if sign != "#" or not index.isdecimal() or not count.isdecimal():
         raise DataError('expected "# index", a path, channels, height, width and the number of windows of an image')
@@ -232,4 +232,4 @@ def _read_image(words: _Words) -> tuple[str, np.ndarray]:
     integers = np.delete(table, 1, axis=1)
     if not (np.isfinite(table).all() and (integers == np.rint(integers)).all() and (abs(integers) < 2**24).all()):
         raise DataError("expected windows of class, overlap, x1, y1, x2, y2, all integers but the overlap")
-    return path, table.astype(np.float32)  # as in Caffe: an overlap can be equal to a threshold
+    return path, table.astype(np.float32)  # float32, as in Caffe: an overlap may equal a threshold

@@ -1,13 +1,13 @@
 """Where memory lives and kernels run. Only this package imports numba, cupy or anything of CUDA.
 
 - `memory`: arrays that exist on the host, on a device, or on both, and the device that is current.
-- `operations`: one name with a body for each device; the array that it is given picks the body.
-- `expressions`: elementwise operations, each one expression, from which the loops of all devices are made.
-- `kernels`: loops of the host that Numba compiles, as `compiler` says; `cache`, `notice` and `ahead` serve it.
+- `operations`: an operation has one name and a body for each device; the array that it is given picks the body.
+- `expressions`: elementwise operations. Each is one expression, from which every device gets its loop.
+- `kernels`: host loops that Numba compiles, as `compiler` says; `cache`, `notice` and `ahead` serve it.
 - `blas`: `gemm`, the matrix product that kernels call.
 - `blas_threads`: `serial_blas`, which holds BLAS to one thread while kernels run.
-- `threads`: `start_threads`, what nets call before their first kernel.
-- `cuda`: what there is of CUDA, and what to install where it is missing.
+- `threads`: `start_threads`, which nets call before their first kernel.
+- `cuda`: whether CUDA can be used here, and what to install where it is missing.
 """
 
 from .blas_threads import serial_blas

@@ -1,7 +1,7 @@
-"""Compiling kernels before they run, in several processes.
+"""Compiles kernels before they run, in several processes.
 
 with needed() as kernels:
-    net.forward_layers()        # no kernel runs, each is noted down
+    net.forward_layers()        # no kernel runs, each is listed
 for name in compile_in_processes(missing(kernels), processes): ...
 """
 
@@ -24,32 +24,32 @@ __all__ = ["Job", "Needed", "compile_in_processes", "missing", "needed"]
 
 
 class Job(NamedTuple):
-    """What one process compiles at a time: all signatures of one kernel, since these share a file of the cache."""
+    """The work of one process: all signatures of one kernel, because they share a file of the cache."""
 
     module: str
     name: str
-    made_by: tuple | None  # as of the kernel
+    made_by: tuple | None  # see Kernel
     parallel: bool
     signatures: tuple
 
 
-def missing(wanted: Sequence[Needed]) -> list[Job]:
-    """What of it is not on disk."""
+def missing(kernels: Sequence[Needed]) -> list[Job]:
+    """The kernels that are not on disk, as jobs."""
     signatures: dict[tuple, list] = {}
-    for kernel, parallel, signature in wanted:
+    for kernel, parallel, signature in kernels:
         dispatcher = kernel.dispatcher(parallel)
         if not dispatcher.is_on_disk(signature):
             signatures.setdefault((kernel, parallel), []).append(signature)
     return [
-        Job(kernel.host_body.__module__, kernel.__name__, kernel.made_by, parallel, tuple(each))
-        for (kernel, parallel), each in signatures.items()
+        Job(kernel.host_body.__module__, kernel.__name__, kernel.made_by, parallel, tuple(kernel_signatures))
+        for (kernel, parallel), kernel_signatures in signatures.items()
     ]
 
 
 def compile_in_processes(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Job]:
-    """Compiles to disk and hands out each job as it is done. `processes`: one for each core if None.
+    """Compiles kernels to disk, and yields each job when it is done. `processes`: one for each core if None.
 
-    The processes are started anew, not forked: threads do not survive a fork.
+    The processes are spawned, not forked, because threads do not survive a fork.
     """
     count = min(processes or os.cpu_count() or 1, len(jobs))
     context = multiprocessing.get_context("spawn")
@@ -69,8 +69,8 @@ def _compile(job: Job) -> Job:
         name, updated = job.made_by
         kernel = OPERATIONS[name].loop(updated)
     else:
-        wanted = (job.module, job.name)
-        kernel = next(each for each in KERNELS if (each.host_body.__module__, each.__name__) == wanted)
+        key = (job.module, job.name)
+        kernel = next(kernel for kernel in KERNELS if (kernel.host_body.__module__, kernel.__name__) == key)
     for signature in job.signatures:
         kernel.dispatcher(job.parallel).compile(signature)
     return job

@@ -21,7 +21,7 @@ from numba.extending import get_cython_function_address, intrinsic, overload
 
 
 def _has_int_arguments(name: str) -> bool:
-    """Whether BLAS takes 32-bit sizes. A SciPy built for 64-bit ones gets the plain loops below."""
+    """Whether BLAS takes 32-bit sizes. If SciPy was built for 64-bit sizes, the plain loops below are used."""
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     signature = get_name(cython_blas.__pyx_capi__[name]).decode()
@@ -58,7 +58,7 @@ def _blas_gemm(typingctx, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta
             return context.make_array(signature.args[position])(context, builder, args[position]).data
 
         trans_a, trans_b, m, n, k, alpha, _, lda, _, ldb, beta, _, ldc = args
-        # BLAS stores by columns: a row-major C = op(A) op(B) is its C' = op(B)' op(A)'.
+        # BLAS stores matrices by columns: to it, a row-major C = op(A) op(B) is C' = op(B)' op(A)'.
         values = [flag(trans_b), flag(trans_a), size(n), size(m), size(k), slot(alpha), pointer(8), size(ldb)]
         values += [pointer(6), size(lda), slot(beta), pointer(11), size(ldc)]
         void = ir.FunctionType(ir.VoidType(), [value.type for value in values])

@@ -1,8 +1,8 @@
 """How many threads BLAS may use while a net runs: one.
 
-Kernels call BLAS from threads of their own, and two pools of threads on the same cores stall each other. The number of
-threads of BLAS is a setting of the whole process, which NumPy sees too. So the holders of the limit are counted: the first
-one sets it, and when the last one lets go, BLAS gets back the numbers of threads that it had before.
+Kernels call BLAS from threads of their own, and two thread pools on the same cores stall each other. The number of BLAS
+threads is a setting of the whole process, and NumPy uses it too. So the holders of the limit are counted: the first holder
+sets the limit, and when the last one lets go, BLAS gets back the numbers of threads that it had before.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.RLock()  # reentrant: a signal, or the collection of garbage, may end a hold while this thread changes one
-_holders: dict[int, int] = {}  # the holds that are in force: id of the object, and the thread that it belongs to
-_before: list[tuple[Any, int]] = []  # libraries of BLAS and their numbers of threads, from the first hold to the last
+_lock = threading.RLock()  # reentrant: a signal or the garbage collector may end a hold while this thread changes another
+_holders: dict[int, int] = {}  # the holds in force: the id of each hold, and its thread
+_before: list[tuple[Any, int]] = []  # the BLAS libraries and their numbers of threads before the first hold
 
 
 def serial_blas() -> _Hold:
-    """Holds BLAS to one thread for the length of a `with` block, in any number of threads and blocks at once."""
+    """Holds BLAS to one thread for the length of a `with` block. Blocks may nest, and run in several threads at once."""
     return _Hold()
 
 
 class _Hold:
-    """One `with` block's hold on the limit. It also ends with the object, should an interrupt come before the block does."""
+    """The hold of one `with` block. It ends with the block, or with this object if an interrupt skips the block's end."""
 
     def __enter__(self) -> None:
         with _lock:
@@ -57,7 +57,7 @@ def _libraries() -> list[Any]:
 
 
 def _limit() -> None:
-    if not _before:  # an interrupt may have ended a restoration half way: what was there before that is still known
+    if not _before:  # not empty if an interrupt stopped `_restore` half way: then it still has the numbers from before
         _before[:] = [(library, library.num_threads) for library in _libraries()]
     for library, _ in _before:
         _set(library, 1)
@@ -70,10 +70,10 @@ def _restore() -> None:
 
 
 def _set(library: Any, threads: int) -> None:
-    """Sets a library's number of threads from whichever thread this is.
+    """Sets a library's number of threads, from any thread.
 
-    From version 3.8 on threadpoolctl lets the thread that set the number first change it, and silently refuses all others.
-    The last holder need not be that thread, so nobody keeps this right.
+    From version 3.8 on, threadpoolctl lets only the thread that set the number first change it, and silently ignores other
+    threads. The last holder may run in another thread, so the first thread gives this right up at once.
     """
     give_up_right = getattr(library, "clear_controlling_thread", None)
     if give_up_right is not None:
@@ -84,10 +84,10 @@ def _set(library: Any, threads: int) -> None:
 
 
 def _after_fork() -> None:
-    """Ends the holds of threads that exist in the parent only. The lock was taken before the fork: nothing is half done."""
-    here = threading.get_ident()
+    """Ends the holds of threads that only the parent has. The lock was taken before the fork, so no hold is half changed."""
+    this_thread = threading.get_ident()
     for hold, thread in list(_holders.items()):
-        if thread != here:
+        if thread != this_thread:
             del _holders[hold]
     if not _holders:
         _restore()

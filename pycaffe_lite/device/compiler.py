@@ -1,14 +1,14 @@
-"""How Numba compiles kernels. All that uses its private parts is in this file, and tests/test_compile.py says what they do.
+"""How Numba compiles kernels. This file and cache.py use private parts of Numba; tests/test_compile.py lists them.
 
-Numba makes machine code of every function, copies the function into its caller too, and optimises it there again: the body
-of a `prange` loop four times. Kernels have a target of their own, `pycaffe_lite`, beside Numba's `cpu`, in which
+Numba compiles every function to machine code, copies it into each caller, and optimises the copy again. The body of a
+`prange` loop is optimised four times. Kernels have their own target, `pycaffe_lite`, beside Numba's `cpu`. In this target
 
-- a function that a kernel calls stays as it was lowered, and is linked into the kernel, which is optimised once;
-- only the kernel is made machine code, and callable from Python;
-- the functions in it are its own. In Numba's target they have names that all kernels share: the process that compiled a
-  kernel may run the copy of another one, with its sums in another order, and the process that loads it gives other bits.
+- a function that a kernel calls is linked into the kernel as it was lowered, and the kernel is optimised once;
+- only kernels are compiled to machine code, and only they can be called from Python;
+- each kernel has its own copy of the functions. In Numba's target all kernels share them by name: a process that compiles a
+  kernel may run the copy from another kernel, with sums in another order; a process that loads the kernel gets other bits.
 
-Functions that a user compiles in the same process are Numba's alone.
+Functions that a user compiles in the same process are left to Numba's own target.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ if hasattr(os, "register_at_fork"):  # a child cannot wait for a thread of its p
 
 NAME = "pycaffe_lite"
 
-# Sums may be reordered (that is what vectors need); NaN and infinity keep their meaning, so a diverged net shows as one.
+# Sums may be reordered, which vector code needs. NaN and infinity keep their meaning, so that a diverged net can be seen.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
 
-# Of all that Numba can spread over threads, kernels ask for `prange` alone. To look for the rest takes its time.
+# Numba would also look for other code to run in threads, which takes time. Kernels only need `prange`.
 _OTHER_LOOPS = ["comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"]
-_PRANGE_ALONE = dict.fromkeys(_OTHER_LOOPS, False)
+_PRANGE_ONLY = dict.fromkeys(_OTHER_LOOPS, False)
 
 
 class _Library(JITCodeLibrary):
-    """The code of a kernel, or of a function on its way into one."""
+    """The code of a kernel, or of a function that is linked into kernels."""
 
     def _ensure_finalized(self) -> None:
-        """Numba asks for machine code of every function. It is made where it is run: see `get_pointer_to_function`."""
+        """Does nothing. Numba wants machine code of every function; `get_pointer_to_function` makes it when it is needed."""
 
     def get_pointer_to_function(self, name: str) -> int:
         if not self._finalized:
@@ -67,7 +67,7 @@ class _Library(JITCodeLibrary):
         super().finalize()
 
     def _all_libraries(self, seen: set) -> Iterator[JITCodeLibrary]:
-        """What is called, and what that calls in turn, each once."""
+        """The libraries of all functions that are called, directly or indirectly, each once."""
         for library in self._linking_libraries:
             if library not in seen:
                 seen.add(library)
@@ -87,7 +87,7 @@ class _Codegen(JITCPUCodegen):
 
 
 class _NotCallable:
-    """Stands for the machine code of a function that has none."""
+    """Takes the place of machine code for a function that has none."""
 
     def __init__(self, name: str):
         self.name = name
@@ -105,7 +105,7 @@ class _Context(CPUContext):
         self._internal_codegen = _Codegen("pycaffe_lite.exec")
 
     def create_cpython_wrapper(self, library: Any, fndesc: Any, *args: Any, **options: Any) -> None:
-        if not fndesc.qualname.startswith("__numba_parfor_gufunc"):  # a loop's body, which nobody calls from Python
+        if not fndesc.qualname.startswith("__numba_parfor_gufunc"):  # Python never calls the body of a loop
             super().create_cpython_wrapper(library, fndesc, *args, **options)
 
     def get_executable(self, library: Any, fndesc: Any, env: Any) -> Any:
@@ -122,25 +122,25 @@ class _Target(CPUTarget):
 
 
 class _Dispatcher(CPUDispatcher):
-    """What is called in place of a function; it compiles one for each signature."""
+    """Numba's object for a compiled function; it compiles the function for each signature."""
 
     targetdescr = _Target(NAME)
     is_kernel = False
     _cache: Any
-    sees_literals = True  # as what stands for a function of NumPy may need to
+    sees_literals = True  # Numba's versions of NumPy's functions may need them
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
-        """Numba compiles `f(x, 0)` and `f(x, n)` apart. Of our own functions one is enough: LLVM sees the 0 as well."""
+        """Numba compiles `f(x, 0)` and `f(x, n)` separately. Our functions need only one version: LLVM sees the 0 too."""
         if not self.sees_literals:
             args, kws = tuple(map(types.unliteral, args)), {name: types.unliteral(kind) for name, kind in kws.items()}
         return super().get_call_template(args, kws)
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
-        """What Numba asks for where no signature fits the arguments of a call from Python exactly."""
+        """Numba calls this if no signature fits the arguments of a call from Python exactly."""
         return self.compile(self.signature_of(args))
 
     def signature_of(self, args: tuple) -> tuple:
-        """One for each dtype of the arrays, whatever stands for a number."""
+        """The signature for arguments. It depends on the dtype of the arrays, not on the types of Python numbers."""
         real = next((arg.dtype.type for arg in args if isinstance(arg, np.ndarray) and arg.dtype.kind == "f"), float)
         return tuple(self._type_of(arg, real) for arg in args)
 
@@ -149,7 +149,7 @@ class _Dispatcher(CPUDispatcher):
             if not (arg.flags.c_contiguous and arg.flags.aligned):
                 shape = f"strides {arg.strides} for shape {arg.shape} of {arg.dtype}"
                 raise TypeError(f"{self.py_func.__name__}: expected contiguous arrays, received {shape}")
-            return types.Array(from_dtype(arg.dtype), arg.ndim, "C")  # code that writes is not given what is read-only
+            return types.Array(from_dtype(arg.dtype), arg.ndim, "C")  # read-only ones too: no kernel writes to them
         kind = numba.typeof(real(arg) if type(arg) is float else arg)
         return types.int64 if isinstance(kind, types.Integer) and kind != types.uint64 else kind
 
@@ -157,8 +157,8 @@ class _Dispatcher(CPUDispatcher):
         return isinstance(self._cache, Cache) and self._cache.holds(signature, self.targetctx)
 
     def compile(self, sig: Any) -> Any:
-        # The target is for the parts of Numba that do not look at the dispatcher, as of 0.68 in its parfors.
-        # Listeners are those of the process: without the lock, that of a thread which waits would hear the end of another's.
+        # The target override is for parts of Numba that do not ask the dispatcher, such as the parfors of 0.68.
+        # All threads share the listeners. Without the lock, that of a waiting thread would hear the end of another thread's.
         with global_compiler_lock, target_override(NAME), event.install_listener("numba:compile", _Announcer(self)):
             return super().compile(sig)
 
@@ -170,11 +170,11 @@ class _Dispatcher(CPUDispatcher):
 
 
 class _Announcer(event.Listener):
-    """What is different while a kernel is compiled.
+    """Changes the process while a kernel is compiled.
 
-    People are told of it, and not more than that: what Numba logs at DEBUG has thousands of lines. No garbage is collected,
-    which saves a tenth of the time. It listens while its thread holds the lock under which Numba compiles, and so hears no
-    other thread's compilation.
+    It shows a notice, and silences Numba's log, which has thousands of lines at DEBUG. It pauses the garbage collector; that
+    saves a tenth of the time. It listens only while its thread holds Numba's compiler lock, so it does not hear the
+    compilations of other threads.
     """
 
     def __init__(self, dispatcher: _Dispatcher):
@@ -199,7 +199,7 @@ class _Announcer(event.Listener):
 
 
 class _PycaffeLite(CPU):
-    """The target, for which everything is there that Numba and its extensions have for the CPU."""
+    """The target. It inherits everything that Numba and its extensions define for the CPU."""
 
 
 target_registry[NAME] = _PycaffeLite
@@ -208,20 +208,20 @@ jit_registry[_PycaffeLite] = functools.partial(numba.jit, _target=NAME)
 
 
 def compile_function(body: Callable, inline: bool = False) -> Any:
-    """The dispatcher of a function that kernels call."""
+    """Makes the dispatcher of a function that kernels call."""
     dispatcher = _jit(body, no_cpython_wrapper=True, forceinline=inline)
     dispatcher.sees_literals = False
     return dispatcher
 
 
 def compile_kernel(body: Callable, parallel: bool) -> Any:
-    """The dispatcher of a kernel, whose `prange` loops run on all threads if it is `parallel`."""
-    dispatcher = _jit(body, parallel=dict(_PRANGE_ALONE) if parallel else False)
+    """Makes the dispatcher of a kernel. If `parallel`, its `prange` loops run on all threads."""
+    dispatcher = _jit(body, parallel=dict(_PRANGE_ONLY) if parallel else False)
     dispatcher.is_kernel = True
     dispatcher._cache = cache_of(body, parallel) or dispatcher._cache
     return dispatcher
 
 
 def _jit(body: Callable, **options: Any) -> Any:
-    jit: Any = numba.njit  # whose types do not know all of its options
+    jit: Any = numba.njit  # its annotations lack some options
     return jit(body, _target=NAME, no_cfunc_wrapper=True, **options, **_OPTIONS)

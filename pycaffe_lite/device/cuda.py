@@ -1,4 +1,4 @@
-"""What there is of CUDA on this machine, and what to install where it is missing.
+"""What CUDA this machine has, and what to install where it is missing.
 
 Nets do not run on CUDA yet; this is what `device_query`, `--gpu` and `solver_mode: GPU` ask.
 """
@@ -36,15 +36,15 @@ def cuda_problem() -> str:
 
 
 def use_gpu_or_warn() -> None:
-    """Says once, loudly, that work which asked for a GPU goes on on the CPU.
+    """Warns once that work for which a GPU was requested runs on the CPU.
 
-    With PYCAFFE_LITE_STRICT_GPU=1 in the environment it does not go on: that is a `DeviceError`.
+    With PYCAFFE_LITE_STRICT_GPU=1 in the environment this is a `DeviceError` instead.
     """
     problem = f"The GPU was asked for, but {cuda_problem()}"
     if os.environ.get("PYCAFFE_LITE_STRICT_GPU", "0") not in ("", "0"):
         raise DeviceError(f"{problem} (PYCAFFE_LITE_STRICT_GPU is set)")
     if not getattr(use_gpu_or_warn, "said", False):
-        with glog.kept():  # GLOG_minloglevel=2 is to hide what nets tell while they are built, not this
+        with glog.kept_settings():  # GLOG_minloglevel=2 is meant to hide the log of net building, not this warning
             glog.configure(minloglevel=0, alsologtostderr=True)
             glog.warning(f"*** {problem}. The CPU is used instead. ***")
         use_gpu_or_warn.said = True  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Elementwise operations: an expression of one element, from which the loops of all devices are made.
+"""Elementwise operations: an expression of one element, from which every device gets its loop.
 
     @elementwise
     def relu(x, *, slope):
@@ -6,14 +6,14 @@
 
     relu(x, slope=0.1, out=y)
 
-The positional parameters are elements of arrays, the others are numbers, which become the type of the arrays; a constant of
-the expression is therefore a number with a default (`*, one=1`), and the arithmetic stays in that type. What is returned is
-written to `out`, an array or, for several results, a tuple of arrays. All arrays are contiguous and of one size, and `out`
-may be one of the others: an element is read before it is written.
+The positional parameters are elements of arrays. The others are numbers, which are converted to the type of the arrays; so
+write a constant as a number with a default (`*, one=1`), and the arithmetic stays in that type. What the expression returns
+is written to `out`: an array or, for several results, a tuple of arrays. All arrays are contiguous and of one size, and
+`out` may be one of the inputs, since an element is read before it is written.
 
 The host compiles a loop that runs on all threads. With `@elementwise(numpy=True)` it evaluates the expression with NumPy
-instead, on blocks that stay in the cache: NumPy's exp, log and tanh run in vectors, which a compiled loop over those of the
-C library does not. Such an expression is written with NumPy's functions and without conditions. Devices compile either.
+instead, in blocks that fit the cache: NumPy has vector code for exp, log and tanh, a compiled loop calls the C library for
+each element. Such an expression uses NumPy's functions and has no conditions. Other devices compile both kinds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCK = 2**14  # elements that NumPy evaluates at a time
 
 
 class Elementwise:
-    """An operation that is made of an expression; see the head of this file. `arrays` and `numbers`: its parameters."""
+    """An operation that is made from an expression; see the head of this file. `arrays` and `numbers`: its parameters."""
 
     __name__: str
 
@@ -47,7 +47,7 @@ class Elementwise:
         self._defaults = expression.__kwdefaults__ or {}
         self._numpy = numpy
         self._loops: dict[tuple[int | None, ...], Kernel] = {}  # of the host
-        self._of_devices: dict[str, Callable] = {}
+        self._device_bodies: dict[str, Callable] = {}
         self._key = f"{expression.__module__.partition('.')[2]}.{expression.__name__}"
         OPERATIONS[self._key] = self
 
@@ -64,34 +64,34 @@ class Elementwise:
             body = self._body_of(current())
             body([array.reshape(-1) for array in arrays], values, [array.reshape(-1) for array in outputs])
         elif self._numpy:
-            self._by_numpy([array.reshape(-1) for array in arrays], values, [array.reshape(-1) for array in outputs])
+            self._run_numpy([array.reshape(-1) for array in arrays], values, [array.reshape(-1) for array in outputs])
         else:
             updated = tuple(_place_of(output, arrays) for output in outputs)
-            fresh = [output for output, place in zip(outputs, updated) if place is None]
-            self.loop(updated)(*(a.reshape(-1) for a in arrays), *values, *(a.reshape(-1) for a in fresh))
+            new_outputs = [output for output, place in zip(outputs, updated) if place is None]
+            self.loop(updated)(*(a.reshape(-1) for a in arrays), *values, *(a.reshape(-1) for a in new_outputs))
 
-    def _value(self, name: str, given: dict[str, Any], real: Any) -> Any:
-        return real(given[name] if name in given else self._defaults[name])
+    def _value(self, name: str, numbers: dict[str, Any], real: Any) -> Any:
+        return real(numbers[name] if name in numbers else self._defaults[name])
 
-    def _by_numpy(self, arrays: list, values: list, outputs: list) -> None:
+    def _run_numpy(self, arrays: list, values: list, outputs: list) -> None:
         numbers = dict(zip(self.numbers, values))
         for start in range(0, outputs[0].size, BLOCK):
             block = slice(start, start + BLOCK)
-            found = self.expression(*(array[block] for array in arrays), **numbers)
-            for output, values_of_block in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
+            results = self.expression(*(array[block] for array in arrays), **numbers)
+            for output, values_of_block in zip(outputs, results if isinstance(results, tuple) else (results,), strict=True):
                 output[block] = values_of_block
 
     def _body_of(self, device: Any) -> Callable:
-        body = self._of_devices.get(device.name)
+        body = self._device_bodies.get(device.name)
         if body is None:
             if not hasattr(device, "elementwise"):
                 raise DeviceError(f"the operation {self.__name__} has no body for the device {device.name}")
-            body = self._of_devices[device.name] = device.elementwise(self)
+            body = self._device_bodies[device.name] = device.elementwise(self)
         return body
 
     @functools.cached_property
     def scalar(self) -> Callable:
-        """The expression as a plain function whose parameters are all positional, as compilers want it."""
+        """The expression as a plain function with positional parameters only, as compilers want it."""
         code = self.expression.__code__
         positional = code.replace(co_argcount=len(self.arrays) + len(self.numbers), co_kwonlyargcount=0)
         function = FunctionType(positional, self.expression.__globals__, self.__name__)
@@ -99,15 +99,15 @@ class Elementwise:
         return function
 
     def loop(self, updated: tuple[int | None, ...]) -> Kernel:
-        """The host's loop. `updated` has for each output the array that it is, or None."""
+        """The host's loop. For each output, `updated` has the position of the input that it overwrites, or None."""
         if updated not in self._loops:
             self._loops[updated] = self._make_loop(updated)
         return self._loops[updated]
 
     def _make_loop(self, updated: tuple[int | None, ...]) -> Kernel:
-        """A loop at the place of the expression, so that it is cached and shown as that.
+        """Makes a loop that has the file and line of the expression, so that the cache and tracebacks find it there.
 
-        One that knows which arrays it updates can be made of vectors; one that is given an array twice looks out for itself.
+        A loop that knows which inputs it overwrites can be vectorised; one that gets an array twice must test for overlap.
         """
         results = [f"out{k}" if place is None else self.arrays[place] for k, place in enumerate(updated)]
         parameters = [*self.arrays, *self.numbers, *(f"out{k}" for k, place in enumerate(updated) if place is None)]
@@ -125,12 +125,12 @@ class Elementwise:
 
 
 def _place_of(output: Any, arrays: tuple) -> int | None:
-    """Which of `arrays` the output is."""
+    """The position of the output among `arrays`, or None."""
     return next((place for place, array in enumerate(arrays) if array is output), None)
 
 
 def elementwise(expression: Callable | None = None, *, numpy: bool = False) -> Any:
-    """Decorator: makes an operation of an expression. `numpy`: the host evaluates it with NumPy."""
+    """Decorator: makes an operation from an expression. `numpy`: the host evaluates it with NumPy."""
     if expression is None:
         return functools.partial(Elementwise, numpy=numpy)
     return Elementwise(expression)

@@ -1,4 +1,4 @@
-"""Kernels: the compiled loops that the host's bodies of operations are made of.
+"""Kernels: the compiled loops from which the host's bodies of operations are built.
 
     @kernel
     def add_bias(y, bias):                  # compiled by Numba, `prange` runs on all threads
@@ -6,10 +6,10 @@
             for i in range(y.shape[1]):
                 y[row, i] += bias[i]
 
-Kernels are module-level functions (Numba caches no closures) and trust their callers: shapes are checked before, nothing is
-checked inside.
+Kernels are module-level functions, since Numba caches no closures. They check nothing and trust their callers to have
+checked the shapes.
 
-A sum that is split belongs to a chunk of the work, never to a thread, so that scheduling cannot change its bits: loop over
+A partial sum belongs to a chunk of the work, never to a thread, so that scheduling cannot change its bits: loop over
 `prange(chunks)` and take `chunk(i, chunks, n)`.
 """
 
@@ -31,12 +31,12 @@ from .threads import start_threads
 
 __all__ = ["KERNELS", "Kernel", "chunk", "function", "inlined", "kernel", "num_threads", "prange"]
 
-_parallel_lock = threading.RLock()  # two threads inside parallel kernels abort the process under Numba's workqueue layer
+_parallel_lock = threading.RLock()  # Numba's workqueue layer aborts the process if two threads run parallel kernels at once
 _forked = False
 
 
 def _after_fork() -> None:
-    """Numba's OpenMP layer kills a forked child at its first parallel kernel: children run serial ones."""
+    """Numba's OpenMP layer kills a forked child at its first parallel kernel, so a child runs serial kernels."""
     global _forked, _parallel_lock
     _forked = True
     _parallel_lock = threading.RLock()
@@ -58,14 +58,14 @@ def function(body: Callable) -> Callable:
 
 
 def inlined(body: Callable) -> Callable:
-    """Compiles a function whose few lines are copied into its callers: for innermost loops, where a call costs more."""
+    """Compiles a short function that is copied into its callers: for innermost loops, where a call is too slow."""
     return compile_function(body, inline=True)
 
 
 @function
 def chunk(i, chunks, n):
     """The half-open range of chunk `i` when `n` items are cut into `chunks` even parts."""
-    i = np.int64(i)  # a prange index is unsigned, and mixed with signed ones a float
+    i = np.int64(i)  # a prange index is unsigned, and an unsigned and a signed integer together give a float
     return i * n // chunks, (i + 1) * n // chunks
 
 
@@ -77,7 +77,7 @@ class Kernel:
     def __init__(self, host_body: Callable, made_by: tuple | None = None):
         functools.update_wrapper(self, host_body)
         self.host_body = host_body
-        self.made_by = made_by  # of the loop of an expression: the name of the operation, and what else makes the loop
+        self.made_by = made_by  # for the loop of an expression: the operation's name and its `updated`
         KERNELS.append(self)
 
     @functools.cached_property
@@ -87,7 +87,7 @@ class Kernel:
 
     @functools.cached_property
     def serial(self) -> Any:
-        """The host's body on the calling thread alone."""
+        """The host's body, compiled to run on the calling thread alone."""
         return compile_kernel(self.host_body, parallel=False)
 
     def __call__(self, *args: Any) -> Any:
@@ -99,14 +99,14 @@ class Kernel:
             return self._parallel(*args)
 
     def dispatcher(self, parallel: bool) -> Any:
-        """What compiles the host's body."""
+        """Numba's dispatcher, which compiles the host's body."""
         return self._parallel if parallel else self.serial
 
     def _note(self, args: tuple) -> None:
         parallel = not _is_small(args)
-        wanted = Needed(self, parallel, self.dispatcher(parallel).signature_of(args))
-        if _needed is not None and wanted not in _needed:
-            _needed.append(wanted)
+        call = Needed(self, parallel, self.dispatcher(parallel).signature_of(args))
+        if _needed is not None and call not in _needed:
+            _needed.append(call)
 
 
 KERNELS: list[Kernel] = []
@@ -126,7 +126,7 @@ _noting_thread = 0
 
 @contextmanager
 def needed() -> Iterator[list[Needed]]:
-    """The kernels that the block calls in this thread, each once. None of them runs, so results are meaningless."""
+    """Lists each kernel that the block calls in this thread, once. No kernel runs, so the results are meaningless."""
     global _needed, _noting_thread
     before, _needed, _noting_thread = _needed, [], threading.get_ident()
     try:
@@ -135,7 +135,7 @@ def needed() -> Iterator[list[Needed]]:
         _needed = before
 
 
-SMALL = 4096  # elements of all arrays: less is not worth waking the other threads
+SMALL = 4096  # elements of all arrays: below this, waking the other threads costs more than it gains
 
 
 def _is_small(args: tuple) -> bool:
@@ -149,5 +149,5 @@ def _is_small(args: tuple) -> bool:
 
 
 def kernel(body: Callable) -> Kernel:
-    """Makes a kernel of its host body, a function with at least one `prange` loop."""
+    """Makes a kernel from its host body, a function with at least one `prange` loop."""
     return Kernel(body)

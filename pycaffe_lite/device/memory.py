@@ -1,7 +1,7 @@
 """Memory that is mirrored between the host and a device, as in Caffe's syncedmem.cpp.
 
-The head says where the newest bytes are. Reading on the other side copies them over; writing moves the head. A reader that
-will overwrite everything says so (`read=False`), and stale bytes are never copied.
+The head says where the newest bytes are. Reading on the other side copies them there; writing moves the head. Code that will
+overwrite everything asks with `read=False`, so that stale bytes are not copied.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Device(Protocol):
-    """What the rest of the package needs of a device other than the host."""
+    """What the rest of the package needs from a device other than the host."""
 
     name: str
     xp: Any  # its array module, with NumPy's names
@@ -32,7 +32,7 @@ class Device(Protocol):
         """Copies device to host."""
 
     def elementwise(self, operation: Any) -> Any:
-        """A body of an elementwise operation, made of its expression. It takes lists of arrays, numbers and outputs."""
+        """A body of an elementwise operation, built from its expression. It takes lists of arrays, numbers and outputs."""
 
 
 class _Host:
@@ -45,12 +45,12 @@ _state = threading.local()
 
 
 def current() -> Any:
-    """The device on which this thread runs its layers: `HOST`, unless `use` said otherwise."""
+    """The device on which this thread runs its layers: `HOST`, unless `use` has set another."""
     return getattr(_state, "device", HOST)
 
 
 def use(device: Any) -> None:
-    """Makes `device` (or `HOST`) the one on which this thread runs its layers."""
+    """Makes this thread run its layers on `device` (or `HOST`)."""
     _state.device = device
 
 
@@ -60,7 +60,7 @@ def array_module(array: Any) -> Any:
 
 
 def aligned_zeros(size: int, dtype: Any = np.float32) -> np.ndarray:
-    """A flat host array of zeros on a 64-byte boundary. The system hands its pages out only when they are touched."""
+    """A flat host array of zeros on a 64-byte boundary. The system allocates its pages when they are first touched."""
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -77,7 +77,7 @@ class Head(enum.Enum):
 
 
 class SyncedMemory:
-    """`size` elements of `dtype`, allocated (as zeros) on either side when first asked for."""
+    """`size` elements of `dtype`, allocated (as zeros) on each side when that side first asks for them."""
 
     __slots__ = ("_device", "_host", "_on_device", "dtype", "head", "size")
 
@@ -90,7 +90,7 @@ class SyncedMemory:
         self._on_device: Any = None
 
     def on_host(self, read: bool = True, write: bool = True) -> np.ndarray:
-        """The flat host array; `read` brings it up to date, `write` makes it the newest."""
+        """The flat host array. `read` brings it up to date; `write` marks it as the newest copy."""
         if self._host is None:
             self._host = aligned_zeros(self.size, self.dtype)
             if self.head is Head.UNINITIALIZED:
@@ -103,14 +103,14 @@ class SyncedMemory:
         return self._host
 
     def on(self, device: Any, read: bool = True, write: bool = True) -> Any:
-        """The flat array on `device`; `read` brings it up to date, `write` makes it the newest."""
+        """The flat array on `device`. `read` brings it up to date; `write` marks it as the newest copy."""
         if device is HOST:
             return self.on_host(read, write)
         if self._device is not device:
             if self._on_device is not None:
-                self.on_host(read)  # moves over from another device by way of the host
-            fresh = read and self.head is Head.UNINITIALIZED  # else all of it is overwritten in a moment
-            self._on_device, self._device = (device.zeros if fresh else device.empty)(self.size, self.dtype), device
+                self.on_host(read)  # data on another device moves by way of the host
+            needs_zeros = read and self.head is Head.UNINITIALIZED  # in all other cases the array is overwritten at once
+            self._on_device, self._device = (device.zeros if needs_zeros else device.empty)(self.size, self.dtype), device
             if self.head is Head.UNINITIALIZED:
                 self.head = Head.AT_DEVICE
         if read and self.head is Head.AT_HOST:
@@ -122,9 +122,9 @@ class SyncedMemory:
 
 
 class MemoryPart:
-    """A part of a SyncedMemory, which looks like one of its own: `size` elements of `memory` from `start` on.
+    """A part of a SyncedMemory that is used like a SyncedMemory: `size` elements of `memory` from `start` on.
 
-    Its head is that of the whole. Writing all of a part keeps the rest of the whole, which therefore has to be read.
+    It shares the head of the whole memory. Writing one part must keep the other parts, so the whole memory is always read.
     """
 
     __slots__ = ("_start", "dtype", "memory", "size")

@@ -1,4 +1,4 @@
-"""What is told of kernels that are compiled, since it takes seconds in which nothing else happens."""
+"""Tells the user that kernels are being compiled, which may take seconds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _silent = False
 
 
 def silence() -> None:
-    """Says nothing from now on, in this process: another one tells of it."""
+    """Turns the notices off in this process, because another process shows them."""
     global _silent
     _silent = True
 
 
 def begin(name: str) -> None:
-    """A kernel is compiled from now on. The first one of the process has a line in the log; each has one on a terminal,
-    which goes away."""
+    """The compilation of a kernel begins. The first one in a process is logged. A terminal shows each one in a line that is
+    removed afterwards."""
     global _count, _bar
     if _silent:
         return
@@ -37,7 +37,7 @@ def begin(name: str) -> None:
 
 
 def end() -> None:
-    """It is compiled, or cannot be."""
+    """The compilation has ended, or failed."""
     global _bar
     if _bar is not None:
         _bar.close()
@@ -53,6 +53,6 @@ def _how_often() -> str:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether files could be made in a folder, which may not be there yet."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK)
+    """Whether files can be created in a folder, which may not exist yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)

@@ -1,4 +1,4 @@
-"""Operations: what is computed, under one name, with a body for each device.
+"""Operations: each computation has one name, and a body for each device.
 
     @operation
     def max_pool(x, y, mask, window):       # the body for the host: NumPy, or kernels that Numba compiles
@@ -8,9 +8,9 @@
     def _(x, y, mask, window):
         ...
 
-A layer calls `max_pool(...)` and knows no device: the first argument is an array, and picks the body. How the work is cut,
-which memory it needs in between and which library does it is the business of each body. A body that is missing is an error
-that names the operation, and never a silent detour over the host. Array code that runs on every device is the body "any".
+A layer calls `max_pool(...)` and knows no device: the first argument is an array, and its device picks the body. The body
+decides how to divide the work, which memory it needs in between and which library it calls. A missing body is an error that
+names the operation; the host never steps in silently. Array code that runs on every device is the body "any".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from ..errors import DeviceError
 from .memory import current
 
-OPERATIONS: dict[str, Any] = {}  # by place and name, such as "ops.pooling.max_pool"
+OPERATIONS: dict[str, Any] = {}  # by module and name, such as "ops.pooling.max_pool"
 
 
 class Operation:
@@ -39,10 +39,10 @@ class Operation:
         OPERATIONS[f"{host_body.__module__.partition('.')[2]}.{host_body.__name__}"] = self
 
     def body(self, device: str) -> Callable[[Callable], Callable]:
-        """Decorator: registers the body for the arrays of another device. It takes the parameters of the host's body."""
+        """Decorator: registers the body for another device. It has the same parameters as the host's body."""
 
         def add(body: Callable) -> Callable:
-            expected, received = (list(inspect.signature(one).parameters) for one in (self.bodies["cpu"], body))
+            expected, received = (list(inspect.signature(function).parameters) for function in (self.bodies["cpu"], body))
             if received != expected:
                 raise TypeError(f"the body of {self.__name__} for {device} takes {received}, the host's takes {expected}")
             self.bodies[device] = body
@@ -59,5 +59,5 @@ class Operation:
 
 
 def operation(host_body: Callable) -> Operation:
-    """Makes an operation of its body for the host."""
+    """Makes an operation from its body for the host."""
     return Operation(host_body)

@@ -1,4 +1,4 @@
-"""Starts the threads that kernels run on, without a trace in the rest of the process."""
+"""Starts the threads on which kernels run, and changes nothing else in the process."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ SPINS = "GOMP_SPINCOUNT"
 
 @functools.cache
 def start_threads() -> None:
-    """Starts Numba's threads, once. Nets do so when they are built, and kernels before they first run.
+    """Starts Numba's threads, once. Nets call it when they are built, and kernels before they first run.
 
-    Threads that wait for the next kernel are to give the core away after a microsecond. OpenMP's own default spins for
-    milliseconds, and training takes ten times as long as soon as another program wants a core. OpenMP reads the setting as
-    it is loaded, and has done so already where somebody else uses it; it is not for the programs that this one starts.
+    A thread that waits for the next kernel should give its core away after a microsecond. By default OpenMP spins for
+    milliseconds, which makes training ten times slower as soon as another program wants a core. OpenMP reads this variable
+    when it is loaded, so it has no effect where OpenMP is loaded already. Programs that this one starts must not inherit it.
 
-    Numba asks `multiprocessing` for its start method then, and who asks for it settles it: a program that chooses one later
-    (`set_start_method("spawn")`) would fail. So what was open before is left open.
+    Numba then asks `multiprocessing` for its start method, and asking fixes it: if the program chooses one later
+    (`set_start_method("spawn")`), that fails. So a start method that was not fixed before is left unfixed.
     """
-    is_open = multiprocessing.get_start_method(allow_none=True) is None
-    is_given = SPINS in os.environ
+    was_unfixed = multiprocessing.get_start_method(allow_none=True) is None
+    was_set = SPINS in os.environ
     os.environ.setdefault(SPINS, "1000")
     try:
         numba.get_num_threads()
     finally:
-        if not is_given:
+        if not was_set:
             del os.environ[SPINS]
-    if is_open:
+    if was_unfixed:
         multiprocessing.set_start_method(None, force=True)

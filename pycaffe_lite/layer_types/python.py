@@ -1,4 +1,4 @@
-"""Python: a layer that a class of yours computes   (python_layer.hpp).
+"""Python: a layer that is computed by a Python class of yours   (python_layer.hpp).
 
     class Scale(caffe.Layer):
         def setup(self, bottom, top):       # once; self.param_str, self.phase; parameters by self.blobs.add_blob(2, 3)
@@ -6,20 +6,20 @@
         def forward(self, bottom, top):     # top[0].data[...] = ...
         def backward(self, top, propagate_down, bottom):    # bottom[0].diff[...] = ..., self.blobs[0].diff[...] += ...
 
-bottom, top: any number, of the shapes that `reshape` gives them.   Parameters: those that `setup` adds.
+bottom, top: any number, with the shapes that `reshape` gives them.   Parameters: those that `setup` adds.
 
-A top has a loss weight only where the prototxt gives one. Such a net runs code that its file names, so it logs a warning,
-and can be refused: see `allow_python_layers` of Net.
+A top has a loss weight only if the prototxt gives one. Such a net runs code that its file names, so it logs a warning, and
+can be refused: see `allow_python_layers` of Net.
 
 `python_param`:
-- `module` (required): the module that Python imports: from `sys.path`, to which PYTHONPATH adds, else from the current
-  folder. `import caffe` in it means pycaffe_lite.
-- `layer` (required): the name of a class in it that is derived from `pycaffe_lite.Layer`.
+- `module` (required): the module to import, from `sys.path` (which includes PYTHONPATH), else from the current folder.
+  `import caffe` in it means pycaffe_lite.
+- `layer` (required): the name of a class in this module that is derived from `pycaffe_lite.Layer`.
 - `param_str` (default ""): any text, for the class to read.
 - `share_in_parallel` (default false): no effect.
 
-Differences from Caffe: an error that the class raises arrives as it is, with the layer's place in its notes. A class may
-take part in exact resume, with `save_state` and `load_state`.
+Differences from Caffe: an error that the class raises is passed on unchanged, with the layer's place in its notes. A class
+may take part in exact resume, with `save_state` and `load_state`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from ..user_code.caffe_name import caffe_is_this_package
 
 @register("Python")
 class Python(Layer):
-    """Passes everything on to `user`, an object of the user's class, which may use any names for attributes of its own."""
+    """Passes every call on to `user`, an object of the user's class, whose attributes may have any names."""
 
-    is_result = True  # whatever it computes may be meant to be looked at
+    is_result = True  # its outputs may be meant for a person
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
@@ -48,8 +48,8 @@ class Python(Layer):
         user: Any = self.user
         self.blobs.dtype = user.dtype = self.dtype
         user.blobs, user.phase, user.param_str = self.blobs, self.phase, self.param.python_param.param_str
-        user.param_str_ = user.param_str  # its name until 2015, which many layers still use
-        with caffe_is_this_package():  # some import it here
+        user.param_str_ = user.param_str  # the name until 2015, which many layers still use
+        with caffe_is_this_package():  # some layers import caffe here
             user.setup(bottom, top)
         self.param_propagate_down = [True] * len(self.blobs)
 
@@ -78,17 +78,17 @@ class Python(Layer):
 
 def _load_class(param: PythonParameter) -> type[Layer]:
     module = modules.load(param.module)
-    found = getattr(module, param.layer, None)
-    if isinstance(found, type) and issubclass(found, Layer):
-        return found
+    cls = getattr(module, param.layer, None)
+    if isinstance(cls, type) and issubclass(cls, Layer):
+        return cls
     classes = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Layer)]
     hint = did_you_mean(param.layer, classes)
-    if found is None:
+    if cls is None:
         raise NetError(f'the module "{param.module}" has no class "{param.layer}"{hint}')
-    what = f'"{param.layer}" of the module "{param.module}"'
-    if isinstance(found, type) and (file := modules.of_another_caffe(found)):
+    label = f'"{param.layer}" of the module "{param.module}"'
+    if isinstance(cls, type) and (file := modules.of_another_caffe(cls)):
         raise NetError(
-            f"{what} is derived from the Layer of another caffe, {file}: the program imported the module before this net "
+            f"{label} is derived from the Layer of another caffe, {file}: the program imported the module before this net "
             f"did; call pycaffe_lite.install_as_caffe() first"
         )
-    raise NetError(f"{what} is no class derived from pycaffe_lite.Layer{hint}")
+    raise NetError(f"{label} is no class derived from pycaffe_lite.Layer{hint}")

@@ -1,4 +1,4 @@
-"""From a filtered and split NetParameter to connected layers: blobs, parameters, and who needs a gradient (Net::Init)."""
+"""Turns a filtered and split NetParameter into connected layers with blobs and parameters (Net::Init)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec
 
 @dataclass
 class Node:
-    """A layer in its net."""
+    """A layer and its place in the net."""
 
     layer: Layer
     name: str
@@ -34,16 +34,16 @@ class Node:
     top: list[Blob] = field(default_factory=list)
     bottom_needs_backward: list[bool] = field(default_factory=list)
     needs_backward: bool = False
-    param_ids: list[int] = field(default_factory=list)  # into Graph.params
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of bottoms and tops, when forward ran last
+    param_ids: list[int] = field(default_factory=list)  # indices into Graph.params
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of bottoms and tops, at the last forward
 
     def remember_shapes(self) -> None:
         self.shapes = [blob.shape for blob in (*self.bottom, *self.top)]
 
     def check_shapes(self) -> None:
-        """Raises for shapes that backward must not meet: what layers keep for it, and kernels trust, is of the last forward.
+        """Raises `NetError` if shapes have changed since the last forward: layers keep data of that shape for backward.
 
-        A layer behind that works in place may have given a shape more axes of 1.
+        Only axes of size 1 at the end may differ, since a later layer that works in place may have added them.
         """
         blobs = (*self.bottom, *self.top)
         if [blob.shape for blob in blobs] == self.shapes:
@@ -62,21 +62,21 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass
 class Param:
-    """A parameter blob of one layer. Sharers of a name have the same `learnable`."""
+    """A parameter blob of one layer. Params that share a name have the same `learnable`."""
 
     blob: Blob
     node: Node
     label: str  # its name, or its index in the layer
-    owner: int | None  # the entry of Graph.params whose memory this one uses
-    learnable: int  # into Graph.learnable
+    owner: int | None  # index in Graph.params of the param whose memory this one uses
+    learnable: int  # index into Graph.learnable
 
 
 @dataclass
 class Learnable:
-    """A parameter that the solver updates, once however many layers share it."""
+    """A parameter that the solver updates. If several layers share it, it is updated once."""
 
     blob: Blob
-    lr_mult: float | None = None  # None: no layer gave one, which counts as 1
+    lr_mult: float | None = None  # None: no layer set it, which means 1
     decay_mult: float | None = None
 
 
@@ -100,7 +100,7 @@ AUTOMATIC = "(automatic)"
 def build(net: NetParameter, source: Source, dtype: Any = np.float32, allow_python_layers: bool = True) -> Graph:
     """Creates, connects and sets up the layers of `net` (filtered, with splits), and decides what needs a gradient.
 
-    Without `allow_python_layers` a net that has any is refused before their modules are imported.
+    Without `allow_python_layers`, a net with Python layers is refused before their modules are imported.
     """
     _warn_of_python_layers(net, source, allow_python_layers)
     start_threads()
@@ -116,7 +116,7 @@ def build(net: NetParameter, source: Source, dtype: Any = np.float32, allow_pyth
 
 @contextmanager
 def placed(where: str) -> Iterator[None]:
-    """`located`; errors of other kinds, such as a Python layer raises, get the place as a note (before 3.11: in the log)."""
+    """Like `located`, and adds the place to other errors, such as a Python layer's, as a note (before 3.11: in the log)."""
     try:
         with located(where):
             yield
@@ -145,18 +145,18 @@ def _imported_module(layer: LayerParameter) -> str:
 
 
 class Builder:
-    """Adds layers to a graph one after the other; `build` says when it is whole."""
+    """Adds layers to a graph one after the other."""
 
     def __init__(self, net: NetParameter, source: Source, dtype: np.dtype):
         self.net, self.source, self.dtype = net, source, dtype
         self.graph = Graph()
-        self.available: set[str] = set()  # tops that nobody consumed yet
+        self.available: set[str] = set()  # tops that no layer has read yet
         self.needs_backward: dict[str, bool] = {}  # by blob name
-        self.owners: dict[str, int] = {}  # parameter name -> entry of Graph.params
+        self.owners: dict[str, int] = {}  # parameter name -> index in Graph.params
 
-    def add(self, given: LayerParameter) -> None:
+    def add(self, original: LayerParameter) -> None:
         param = LayerParameter()
-        param.CopyFrom(given)
+        param.CopyFrom(original)
         if not param.HasField("phase"):
             param.phase = self.net.state.phase
         where = self.source.where(param)
@@ -196,8 +196,8 @@ class Builder:
         if AUTOMATIC in tops:
             raise NetError(f'the name "{AUTOMATIC}" is kept for tops that have none')
         if layer.auto_tops:
-            wanted = max(layer.min_tops or 0, layer.exact_tops or 0)
-            tops += [AUTOMATIC] * (wanted - len(tops))
+            needed = max(layer.min_tops or 0, layer.exact_tops or 0)
+            tops += [AUTOMATIC] * (needed - len(tops))
         for i, name in enumerate(tops):
             in_place = name != AUTOMATIC and i < len(node.bottom_names) and name == node.bottom_names[i]
             if in_place:
@@ -248,7 +248,7 @@ class Builder:
         params.append(Param(blob, node, spec.name or str(index), owner, learnable))
 
     def _merge(self, name: str, spec: ParamSpec, learnable: int, owner: int | None) -> None:
-        """Owner and sharers may each give a multiplier, but not different ones."""
+        """Sets the multipliers of a shared parameter. Several layers may give one, but not different values."""
         if not spec.HasField(name):
             return
         value, before = getattr(spec, name), getattr(self.graph.learnable[learnable], name)
@@ -262,7 +262,7 @@ class Builder:
     # ---- gradients ------------------------------------------------------------------------------------------------
 
     def skip_what_no_loss_needs(self) -> None:
-        """Backward runs only where there is a loss above, and where `propagate_down: false` does not cut it off."""
+        """Turns backward off for layers without a loss above them, or cut off by `propagate_down: false`."""
         under_loss: set[str] = set()
         cut_off: set[str] = set()
         for node in reversed(self.graph.nodes):
@@ -292,7 +292,7 @@ class Builder:
 
 
 def _note_engine(param: LayerParameter, where: str) -> None:
-    """`engine: CUDNN` chooses between implementations of which there is one here."""
+    """Logs that `engine: CUDNN` has no effect, because there is only one implementation."""
     for _, value in param.ListFields():
         field = getattr(value, "DESCRIPTOR", None) and value.DESCRIPTOR.fields_by_name.get("engine")
         if field and value.engine:
@@ -300,12 +300,12 @@ def _note_engine(param: LayerParameter, where: str) -> None:
 
 
 def set_up(node: Node) -> None:
-    """Runs a layer's own set-up and first reshape, and puts its loss weights into the diffs of its tops."""
-    layer, given = node.layer, node.layer.param.loss_weight
+    """Runs a layer's `setup` and first `reshape`, and puts its loss weights into the diffs of its tops."""
+    layer, weights = node.layer, node.layer.param.loss_weight
     layer.check_counts(len(node.bottom), len(node.top))
-    if given and len(given) != len(node.top):
+    if weights and len(weights) != len(node.top):
         raise NetError(
-            f"loss_weight is given once for each top or not at all: expected {len(node.top)}, received {len(given)}"
+            f"loss_weight is given once for each top or not at all: expected {len(node.top)}, received {len(weights)}"
         )
     before = {id(blob): blob.shape for blob in node.bottom}
     layer.setup(node.bottom, node.top)
@@ -316,14 +316,14 @@ def set_up(node: Node) -> None:
             raise NetError(
                 f'a layer that makes {blob} of {shape_text(shape)} cannot work in place: give "{name}" a name of its own'
             )
-    layer.loss_weights = list(given) or [float(layer.is_loss and i == 0) for i in range(len(node.top))]
+    layer.loss_weights = list(weights) or [float(layer.is_loss and i == 0) for i in range(len(node.top))]
     for blob, weight in zip(node.top, layer.loss_weights, strict=True):
         if weight:
             blob.diff[...] = weight
 
 
 def share(blob: Blob, spec: ParamSpec, owner: Param) -> None:
-    """Makes `blob` use the owner's memory, values and gradient."""
+    """Makes `blob` use the owner's memory for values and gradient."""
     if spec.share_mode == ParamSpec.PERMISSIVE:
         if blob.count != owner.blob.count:
             raise NetError(

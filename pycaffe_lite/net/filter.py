@@ -1,4 +1,4 @@
-"""Which layers a net has in a state: phase, level and stages (Caffe's Net::FilterNet and StateMeetsRule)."""
+"""Selects the layers that a net has in a state: phase, level and stages (Caffe's Net::FilterNet and StateMeetsRule)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..proto.caffe_pb2 import LayerParameter, NetParameter, NetState, NetStateRu
 def filter_net(net: NetParameter, source: Source) -> NetParameter:
     """A copy of `net` with only the layers that its `state` includes.
 
-    A layer without rules is included; one with `include` rules where any of them is met; one with `exclude` rules where none
-    is met. Both kinds on one layer are an error.
+    A layer without rules is included. A layer with `include` rules is included if any of them is met, a layer with `exclude`
+    rules if none is met. Both kinds on one layer are an error.
     """
     filtered = NetParameter()
     filtered.CopyFrom(net)

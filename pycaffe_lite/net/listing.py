@@ -1,9 +1,9 @@
 """The layers of a prototxt as a list: name, type, learning rate multipliers, bottoms, tops, and sizes of windows.
 
-The table is that of Caffe's tools/extra/summarize.py. A parameter is shown as `x2.0` where its learning rate, and as
-`Dx0.0` where its decay is multiplied; a convolution or pooling as kernel/stride+pad, number of outputs and /groups. Blobs
-have colours of a terminal: a top that nobody reads is underlined, a bottom that nobody produces is red. No layer is built;
-`net/summary.py` makes the table of a net that is.
+The table is that of Caffe's tools/extra/summarize.py. A parameter is shown as `x2.0` for its learning rate multiplier and as
+`Dx0.0` for its decay multiplier; a convolution or pooling as kernel/stride+pad, number of outputs and /groups. Blobs are
+coloured on a terminal: a top that no layer reads is underlined, a bottom that no layer produces is red. No layer is built;
+`net/summary.py` makes the table of a built net.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CODE = re.compile(r"\033\[[\d;]+m")
 
 
 def table(net: NetParameter) -> list[list[str]]:
-    """A row for each layer of the file, whatever its phase; blobs in colours."""
+    """A row for each layer of the file, whatever its phase, with coloured blobs."""
     unread: set[str] = set()
     for layer in net.layer:
         unread |= set(layer.top)
@@ -45,8 +45,8 @@ def table(net: NetParameter) -> list[list[str]]:
 
 
 def aligned(rows: list[list[str]], max_width: int) -> list[str]:
-    """The rows in columns as narrow as possible. A longer cell than `max_width` does not move the columns after it, where
-    that is possible."""
+    """The rows in columns as narrow as possible. A cell longer than `max_width` takes up the free space in
+    the next columns before it moves them."""
     widths = [min(max(map(_length, column)) + 1, max_width) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -60,7 +60,7 @@ def aligned(rows: list[list[str]], max_width: int) -> list[str]:
 
 
 def without_colors(text: str) -> str:
-    """A line as a file takes it."""
+    """A line without colours, for files."""
     return _CODE.sub("", text)
 
 
@@ -96,12 +96,12 @@ def _param(param: ParamSpec) -> str:
 
 
 def _number(value: float) -> str:
-    """A float of the file, with the digits that it was written with."""
+    """A float of the file, with the digits that the file has."""
     return str(np.float32(value))
 
 
 def _sizes(layer: LayerParameter) -> str:
-    """Of a layer with a window: its sizes, the number of outputs and of groups."""
+    """For a layer with a window: its sizes, the number of outputs and of groups."""
     kind = class_of(layer.type)
     window = kind.window_of(layer)
     if window is None:

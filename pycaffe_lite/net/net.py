@@ -24,13 +24,13 @@ Callback = Callable[[int], Any]
 class Net:
     """The net that `param` describes in the state `param.state` (phase, level, stages).
 
-    `source` is where the text came from, for errors; `dtype` is float32, or float64 where tests check gradients.
-    Raises `NetError` for a net that cannot be built, and for one with Python layers, which run any code they name, if
+    `source` is the origin of `param`, for errors. `dtype` is float32, or float64 in tests that check gradients.
+    Raises `NetError` for a net that cannot be built. Also for a net with Python layers, which run any code they name, if
     `allow_python_layers` is False or the environment has PYCAFFE_LITE_NO_PYTHON_LAYERS=1.
 
     - `nodes`: the layers with their bottoms and tops, in order.
-    - `blobs`: name to Blob, in order of creation. `inputs`, `outputs`: names of blobs; outputs are what nobody consumes.
-    - `params`: every parameter of every layer; `learnable`: those that a solver updates, shared ones once.
+    - `blobs`: name to Blob, in order of creation. `inputs`, `outputs`: names of blobs; no layer reads an output.
+    - `params`: every parameter of every layer; `learnable`: those that a solver updates, with shared ones once.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Net:
 
     def forward_layers(self, start: int = 0, end: int | None = None) -> float:
         """Runs the layers from index `start` to index `end` (included; the last by default) and returns their loss:
-        the sum over all tops of loss weight times sum of elements."""
+        the loss weight of each top times the sum of its elements, summed over all tops."""
         loss = 0.0
-        with serial_blas(), np.errstate(all="ignore"):  # a net that diverges shows it in its loss
+        with serial_blas(), np.errstate(all="ignore"):  # if a net diverges, its loss shows it
             for i in self._range(start, end):
                 _call(self._before_forward, i)
                 loss += self._forward_layer(self.nodes[i])
@@ -116,7 +116,7 @@ class Net:
         return loss
 
     def reshape(self) -> None:
-        """Gives all blobs the shapes that follow from the present shapes of the inputs."""
+        """Shapes all blobs for the present shapes of the inputs."""
         for node in self.nodes:
             with placed(node.where):
                 node.layer.reshape(node.bottom, node.top)
@@ -133,11 +133,11 @@ class Net:
         scratch.close_net(self)
 
     def find(self, name: str) -> Node | None:
-        """The first layer with that name, if there is one."""
+        """The first layer with that name, or None."""
         return self.nodes[self._index[name]] if name in self._index else None
 
     def layer_index(self, name: str) -> int:
-        """The index of the layer with that name; an unknown one is an error."""
+        """The index of the layer with that name; an unknown name is an error."""
         if name not in self._index:
             raise NetError(f'the net has no layer "{name}"{did_you_mean(name, self._index)}')
         return self._index[name]
@@ -178,11 +178,11 @@ class Net:
         for param in self.all_params:
             diff = f"diff: {_mean_abs(param.blob.diff_in)}"
             if param.owner is None:
-                what = f"param {param.label} data: {_mean_abs(param.blob.data_in)};"
+                parameter = f"param {param.label} data: {_mean_abs(param.blob.data_in)};"
             else:
                 owner = self.all_params[param.owner]
-                what = f"param blob {param.label} (owned by layer {owner.node.name}, param {owner.label})"
-            glog.info(f"    [Update] Layer {param.node.name}, {what} {diff}")
+                parameter = f"param blob {param.label} (owned by layer {owner.node.name}, param {owner.label})"
+            glog.info(f"    [Update] Layer {param.node.name}, {parameter} {diff}")
 
 
 def _call(callbacks: list[Callback], index: int) -> None:

@@ -12,14 +12,14 @@ from ..errors import NetError, did_you_mean
 from ..proto import Source
 from ..proto.caffe_pb2 import LayerParameter, NetParameter
 
-Slot = tuple[int, int]  # (layer index, index among its bottoms or tops)
+Slot = tuple[int, int]  # (layer index, index among the layer's bottoms or tops)
 
 
 def insert_splits(net: NetParameter, source: Source) -> NetParameter:
     """A copy of `net` with Split layers after every top that is used more than once.
 
-    A bottom that no earlier layer produces is an error. A nonzero loss weight counts as a use of its top; where the top has
-    other uses, the first copy takes the weight over.
+    A bottom that no earlier layer produces is an error. A nonzero loss weight counts as a use of its top; if the top has
+    other uses, its first copy gets the weight.
     """
     producer, uses = _trace(net, source)
     split = NetParameter()
@@ -45,12 +45,12 @@ def insert_splits(net: NetParameter, source: Source) -> NetParameter:
 
 
 def is_inserted(layer: LayerParameter) -> bool:
-    """Whether `insert_splits` made this layer, to judge by its name."""
+    """Whether `insert_splits` made this layer; its name tells."""
     return layer.type == "Split" and layer.name.endswith("_split")
 
 
 def _trace(net: NetParameter, source: Source) -> tuple[dict[Slot, Slot], Counter[Slot]]:
-    """For each bottom the top that feeds it (the last one of that name), and how often each top is used."""
+    """Returns the top that feeds each bottom (the last top of that name), and how often each top is used."""
     producer: dict[Slot, Slot] = {}
     uses: Counter[Slot] = Counter()
     last: dict[str, Slot] = {}
@@ -67,9 +67,9 @@ def _trace(net: NetParameter, source: Source) -> tuple[dict[Slot, Slot], Counter
     return producer, uses
 
 
-def _unknown_bottom(net: NetParameter, index: int, blob: str, known: list[str]) -> str:
+def _unknown_bottom(net: NetParameter, index: int, blob: str, produced: list[str]) -> str:
     later = next((layer.name for layer in net.layer[index:] if blob in layer.top), None)
-    hint = f'; layer "{later}" produces it only afterwards' if later is not None else did_you_mean(blob, known)
+    hint = f'; layer "{later}" produces it only afterwards' if later is not None else did_you_mean(blob, produced)
     return f'bottom "{blob}" is not the top of any earlier layer{hint}'
 
 

@@ -1,4 +1,4 @@
-"""What the layers of a net carry from one iteration to the next besides parameters: see `Layer.save_state`."""
+"""The states of a net's layers, which an exact resume needs besides the parameters: see `Layer.save_state`."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from .. import glog
 from ..errors import ModelFileError
 from .net import Net
 
-DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)  # what a state of the wrong shape runs into
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)  # damaged states cause these errors
 
 
 @dataclass(frozen=True)
 class LayerState:
-    """What one layer carries. `state` is made of what JSON holds, and of arrays of floats."""
+    """The state of one layer. `state` holds what JSON can hold, and arrays of floats."""
 
     layer: str
     state: dict[str, Any]
 
 
 def layer_states(net: Net) -> list[LayerState]:
-    """The states of all layers that carry anything, in order."""
+    """The states of all layers that have one, in order."""
     states = [LayerState(node.name, node.layer.save_state()) for node in net.nodes]
     return [state for state in states if state.state]
 
 
 def restore(net: Net, states: Sequence[LayerState]) -> None:
-    """Lets the layers with these names go on from these states. A net may have several of one name: they go by order.
+    """Loads the states into the layers with these names. Layers with the same name take their states in order.
 
-    Names that the net does not have are ignored, with a note. Raises `ModelFileError` for a damaged state; some layers may
-    then have changed already.
+    States of unknown layers are ignored, and the log says so. Raises `ModelFileError` for a damaged state; some layers may
+    have changed by then.
     """
     waiting: dict[str, deque[LayerState]] = defaultdict(deque)
     for state in states:
@@ -44,6 +44,6 @@ def restore(net: Net, states: Sequence[LayerState]) -> None:
             node.layer.load_state(waiting[node.name].popleft().state)
         except DAMAGED as error:
             raise ModelFileError(f'the state of layer "{node.name}" ({node.layer.type}) is damaged: {error}') from error
-    for name, rest in waiting.items():
-        if rest:
+    for name, unused in waiting.items():
+        if unused:
             glog.info(f"Ignoring the state of layer {name}")

@@ -20,11 +20,11 @@ MEAN = "mean |w|"
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer. Shared parameters count where they are first used.
+    """One layer. Shared parameters count for the layer that uses them first.
 
-    multiply_adds: of one forward pass over the batch, as `Layer.multiply_adds` counts them. memory: bytes of the tops'
-    values; their gradients take as much again, and a top in the memory of a bottom takes none. weights: the mean absolute
-    value of the layer's own parameters, NaN where it has none.
+    multiply_adds: in one forward pass over the batch, as `Layer.multiply_adds` counts them. memory: bytes of the tops'
+    values. Their gradients take the same again, and a top that shares a bottom's memory takes none. weights: the mean
+    absolute value of the layer's own parameters, NaN if it has none.
     """
 
     name: str
@@ -39,9 +39,9 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a net in order, but for the Split layers that the net puts in. `str` of it is the table.
+    """The layers of a net in order, without the Split layers that the net inserts. `str` gives the table.
 
-    with_weights: shows the mean absolute values of parameters as well.
+    with_weights: also shows the mean absolute values of parameters.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """The table in a notebook."""
+        """The table for a notebook."""
         body = [_html_row("th", self._header()), *(_html_row("td", row) for row in self._rows())]
         totals = "<br>".join(map(escape, self._totals()))
         return f"<b>{escape(self.name)}</b><table>{''.join(body)}</table><p>{totals}</p>"
@@ -82,7 +82,7 @@ class Summary:
 
 
 def summarize(net: Net, with_weights: bool = False) -> Summary:
-    """The table of a net as it is shaped now."""
+    """The table of a net with its present shapes."""
     seen: set[int] = set()
     layers = [_summary_of(net, node, seen) for node in net.nodes if not is_inserted(node.layer.param)]
     return Summary(
@@ -97,7 +97,7 @@ def summarize(net: Net, with_weights: bool = False) -> Summary:
 
 
 def without_splits(net: Net) -> NetParameter:
-    """The layers of a net as they were written, to be drawn: without the Split layers that were put in, and weights."""
+    """The layers of a net as the user wrote them, for pictures: without inserted Split layers and weights."""
     drawn, split = NetParameter(name=net.name), {}
     for node in net.nodes:
         if is_inserted(node.layer.param):
@@ -137,7 +137,7 @@ def _mean_abs(blobs: list[Blob]) -> float:
 
 
 def _rows_of(layer: LayerSummary, with_weights: bool) -> list[list[str]]:
-    """A line for the layer with its first top, and one for each further top."""
+    """A row for the layer with its first top, and a row for each further top."""
     count = f"{layer.parameters:,}" if layer.parameters else f"of {', '.join(layer.shares)}" if layer.shares else ""
     shapes = [" x ".join(map(str, shape)) or "scalar" for _, shape in layer.tops] or [""]
     first = [layer.name, layer.type, shapes[0], count, f"{layer.multiply_adds:,}" if layer.multiply_adds else ""]
@@ -148,7 +148,7 @@ def _rows_of(layer: LayerSummary, with_weights: bool) -> list[list[str]]:
 
 
 def _aligned(row: list[str], widths: list[int]) -> str:
-    """Words to the left, numbers to the right."""
+    """Aligns words to the left and numbers to the right."""
     words = [cell.ljust(width) for cell, width in zip(row[:3], widths)]
     numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:])]
     return "  ".join(words + numbers).rstrip()

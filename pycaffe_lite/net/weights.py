@@ -1,7 +1,7 @@
 """Trained parameters: copied from and written to Caffe's binary and HDF5 models, and shared between nets.
 
-Layers are matched by name. Names that the net does not have are ignored; the number of parameters and their shapes must
-agree. A binary model stores a shared parameter with every layer, an HDF5 model only with its owner.
+Layers are matched by name. Names that the net does not have are ignored; numbers and shapes of parameters must agree. A
+binary model stores a shared parameter with every layer, an HDF5 model only with its owner.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..proto.model_file import LayerBlobs, RawBlob
 from .build import Node
 from .net import Net
 
-Copy = tuple[np.ndarray, np.ndarray]  # where to, and the values
+Copy = tuple[np.ndarray, np.ndarray]  # the target and its new values
 
 
 def copy_from(net: Net, path: str | os.PathLike) -> None:
-    """Copies the parameters of a model file, recognised by content, into the layers with the same names.
+    """Copies the parameters of a model file, whose format is detected, into the layers with the same names.
 
-    Nothing is copied unless all of it fits. Raises `ModelFileError` that names file, layer and shapes.
+    Nothing is copied unless everything fits. Raises `ModelFileError` with file, layer and shapes.
     """
     with located(os.fspath(path)):
         copies = _from_hdf5(net, path) if model_file.is_hdf5(path) else _from_layers(net, model_file.read_layers(path))
@@ -40,7 +40,7 @@ def copy_from(net: Net, path: str | os.PathLike) -> None:
 
 
 def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
-    """What a binary model brings for each layer that the net has under the same name."""
+    """The copies from a binary model, for each layer that the net has under the same name."""
     copies: list[Copy] = []
     for source in layers:
         node = net.find(source.name)
@@ -62,7 +62,7 @@ def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
 
 
 def share_with(net: Net, other: Net) -> None:
-    """Makes the parameters of the layers with equal names the same memory as `other`'s (Net::ShareTrainedLayersWith)."""
+    """Makes layers use the memory of the parameters in `other`'s layers of the same name (Net::ShareTrainedLayersWith)."""
     for source in other.nodes:
         node = net.find(source.name)
         if node is None:
@@ -80,7 +80,7 @@ def share_with(net: Net, other: Net) -> None:
 
 
 def save(net: Net, path: str | os.PathLike, write_diff: bool = False) -> None:
-    """Writes a binary model: every layer's parameters as Caffe writes them, gradients too with `write_diff`."""
+    """Writes a binary model with every layer's parameters, as Caffe does; with `write_diff` also gradients."""
     model_file.write_message(path, to_message(net, write_diff))
 
 
@@ -119,23 +119,23 @@ def _write_group(net: Net, node: Node, group: h5py.Group, kind: str) -> None:
 
 
 def _from_hdf5(net: Net, path: str | os.PathLike) -> list[Copy]:
-    """What an HDF5 model brings for each layer that it has a group for."""
+    """The copies from an HDF5 model, for each layer that has a group in it."""
     try:
         with h5py.File(path, "r") as file:
             data = file.get("data")
             if not isinstance(data, h5py.Group):
                 raise ModelFileError('an HDF5 file, but not a model: it has no group "data"')
             groups = [(node, data.get(node.name)) for node in net.nodes]
-            found = [_from_group(net, node, group) for node, group in groups if isinstance(group, h5py.Group)]
-            return list(itertools.chain.from_iterable(found))
+            copies = [_from_group(net, node, group) for node, group in groups if isinstance(group, h5py.Group)]
+            return list(itertools.chain.from_iterable(copies))
     except ModelFileError:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:  # what h5py raises for damaged files
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:  # h5py raises these for damaged files
         raise ModelFileError(f"a damaged HDF5 file: {error}") from error
 
 
 def _from_group(net: Net, node: Node, group: h5py.Group) -> Iterator[Copy]:
-    """One layer's data sets. A shared parameter that is missing comes with its owner."""
+    """The copies for one layer. A shared parameter may be missing, because its owner has it."""
     stored = [name for name, item in group.items() if isinstance(item, h5py.Dataset)]
     if len(stored) > len(node.layer.blobs):
         raise ModelFileError(f'layer "{node.name}" has {len(node.layer.blobs)} parameters, the model {len(stored)}')
@@ -144,15 +144,15 @@ def _from_group(net: Net, node: Node, group: h5py.Group) -> Iterator[Copy]:
         if item is None and param.owner is not None:
             continue
         if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu":
-            what = "lacks" if item is None else "has as something else than numbers"
-            raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model {what}')
+            problem = "lacks" if item is None else "has as something else than numbers"
+            raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model {problem}')
         if item.shape != param.blob.shape:
             raise _wrong_shape(node, i, param.blob, item.shape)
         yield param.blob.data, item[()]
 
 
 def _same_shape(shape: tuple[int, ...], blob: RawBlob) -> bool:
-    """Old models store four dimensions; they fit a shape of fewer axes that is filled up with ones in front."""
+    """Whether a stored shape fits. Old models store four dimensions, filled up with ones in front."""
     if blob.legacy:
         return len(shape) <= 4 and (1,) * (4 - len(shape)) + shape == blob.shape
     return shape == blob.shape

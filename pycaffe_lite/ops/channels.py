@@ -20,7 +20,7 @@ def affine(x, scale, shift, y):
 
 @operation
 def affine_in_place(x, scale, shift, kept):
-    """The same on `x` itself, with a copy of what was there in `kept`."""
+    """x = x * scale + shift in place; `kept` gets a copy of the old x."""
     affine_rows_in_place(x, scale, shift, kept)
 
 
@@ -58,7 +58,7 @@ def affine_rows(x, scale, shift, y):
 
 @kernel
 def affine_rows_in_place(x, scale, shift, kept):
-    """The same on `x` itself, with a copy of what was there in `kept`."""
+    """x = x * scale + shift in place; `kept` gets a copy of the old x."""
     n, s, inner = x.shape
     if inner == 1:
         x, kept = x.reshape(n, s), kept.reshape(n, s)

@@ -1,4 +1,4 @@
-"""Dropout: which elements are kept is no array but a hash of their index and of a key, and so backward finds them again."""
+"""Dropout without a mask: a hash of index and key says which elements are kept, so backward computes the same choice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..device import function, kernel, operation, prange
 
 @operation
 def drop(x, y, key, ratio, scale):
-    """y = 0 where the hash of the element's index falls below `ratio` of its range, else x * scale. x and y are flat.
+    """y = 0 where the hash of the element's index is below `ratio` of its range, else x * scale. x and y are flat.
 
     `key`, a uint64, chooses the sequence of hashes.
     """
@@ -21,7 +21,7 @@ def drop(x, y, key, ratio, scale):
 
 @function
 def hashed(key, index):
-    """64 even bits: element `index` of the sequence `key` of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """64 uniform random bits: element `index` of the sequence `key` of SplitMix64 (Steele, Lea and Flood, 2014)."""
     z = key + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,12 +1,13 @@
-"""Windows of an image laid out as columns, and back (Caffe's im2col.cpp); convolution becomes a matrix product.
+"""Lays the windows of an image out as columns, and adds columns up to an image (Caffe's im2col.cpp). With columns, a
+convolution is a matrix product.
 
-`geometry` describes each spatial axis by one row `(in, out, kernel, stride, pad, dilation)`. A kernel gets it as
-`for_kernels(geometry)`, and is compiled without the code for the other numbers of axes. An image is a flat array of
-`channels` planes of `in` pixels; `col` is a flat matrix of `channels * kernel positions` rows and `out` positions columns.
-The functions fill rows `first` to `last` (not included), so that several threads can share one image; a row is a channel
-and a kernel position, and col2im needs whole channels.
+`geometry` describes each spatial axis by one row `(in, out, kernel, stride, pad, dilation)`. Kernels take it as
+`for_kernels(geometry)`, so that each is compiled for one number of axes only. An image is a flat array of `channels` planes
+of `in` pixels; `col` is a flat matrix of `channels * kernel positions` rows and `out` positions columns. The functions fill
+rows `first` to `last` (not included), so that several threads can share one image. A row is a channel and a kernel
+position; col2im needs whole channels.
 
-Indices of the inner loops are unsigned: Numba takes a signed one for a count from the end where it is negative, and that
+Indices of the inner loops are unsigned. Numba tests whether a signed index is negative, to count it from the end, and that
 test keeps a loop from being vectorised.
 """
 
@@ -26,21 +27,21 @@ unsigned = np.uintp
 
 
 def for_kernels(geometry: Sequence[Sequence[int]]) -> np.ndarray:
-    """`geometry` as kernels want it: 2 x 6 for two axes, else flat. Numba knows the number of dimensions, not the sizes."""
+    """`geometry` as an array: 2 x 6 for two axes, else flat. Numba compiles for the number of dimensions, not the sizes."""
     array = np.array(geometry, np.int64)
     return array if len(geometry) == 2 else array.reshape(-1)
 
 
 @operation
 def lay_out_windows(images: Any, columns: Any, geometry: Geometry) -> None:
-    """columns[n, c] = what the windows see of images[n, c]. images: N x C x pixels, columns: N x C x (positions windows)."""
+    """columns[n, c] = the windows of images[n, c]. images: N x C x pixels, columns: N x C x (positions windows)."""
     positions = math.prod(row[2] for row in geometry)
     im2col_forward(images, for_kernels(geometry), positions, columns)
 
 
 @operation
 def add_up_windows(columns: Any, images: Any, geometry: Geometry) -> None:
-    """The gradient of `lay_out_windows`: each pixel is the sum of what the windows saw of it."""
+    """The gradient of `lay_out_windows`: adds each element of a window to its pixel."""
     im2col_backward(columns, for_kernels(geometry), images)
 
 
@@ -55,7 +56,7 @@ def im2col(image, geometry, first, last, col):
 
 @function
 def col2im(col, geometry, first, last, image):
-    """Adds the columns of channels `first`..`last` up into their pixels, which are zeroed first."""
+    """Sums the columns of channels `first`..`last` into their pixels."""
     if geometry.ndim == 2:
         _col2im_2d(col, geometry, first, last, image)
     else:
@@ -65,7 +66,7 @@ def col2im(col, geometry, first, last, image):
 @function
 def inside(offset, size, count, stride):
     """The range of output positions whose input position `offset + position * stride` lies within `size`."""
-    if stride == 1:  # divisions take their time
+    if stride == 1:  # avoids the slow divisions
         low, high = -offset, size - offset
     else:
         low, high = -(offset // stride), (size - 1 - offset) // stride + 1
@@ -75,7 +76,7 @@ def inside(offset, size, count, stride):
 
 @inlined
 def _copy_8(source, at, target, to):
-    """Eight loads before eight stores: one of each to the compiler, which cannot know that the arrays do not overlap."""
+    """Loads 8 elements, then stores them. The compiler cannot do that itself, since the arrays might overlap."""
     at, to = unsigned(at), unsigned(to)
     a, b, c, d = source[at], source[at + unsigned(1)], source[at + unsigned(2)], source[at + unsigned(3)]
     at += unsigned(4)
@@ -129,7 +130,7 @@ def _im2col_2d(image, geometry, first, last, col):
             else:
                 for x in range(0, count - 8, 8):
                     _copy_8(image, at + x, col, to + x)
-                _copy_8(image, at + count - 8, col, to + count - 8)  # overlaps the one before
+                _copy_8(image, at + count - 8, col, to + count - 8)  # overlaps the previous copy
             at += stride_h * width
             to += out_w
 
@@ -180,7 +181,7 @@ def _pixel(geometry, position, window):
 
 @function
 def _products(geometry):
-    """Numbers of pixels, windows and kernel positions of a plane."""
+    """The numbers of pixels, windows and kernel positions of a plane."""
     pixels, windows, positions = 1, 1, 1
     for axis in range(geometry.shape[0]):
         pixels *= geometry[axis, 0]

@@ -1,12 +1,12 @@
-"""Local response normalisation: each value divided by a power of how strong its neighbours are (Caffe's lrn_layer.cpp).
+"""Local response normalisation: divides each value by a power of the strength of its neighbours (Caffe's lrn_layer.cpp).
 
     y = x s^-beta,   s = k + alpha * the sum of x^2 over the neighbours
 
-x, y: N x C x H x W. Neighbours are the channels around a value, or the pixels around it in its own plane.
+x, y: N x C x H x W. Neighbours are the same pixel in the channels around a value, or the pixels around it in its own plane.
 
-The kernels see `items x rows x columns`, N x C x (H W) or (N C) x H x W, and go through it in tiles: all rows of as many
-columns as stay in the cache, or of all columns where they are neighbours. Sums over neighbours run along with the window,
-in float64, so that nothing of a large value is left behind when it leaves.
+The kernels see `items x rows x columns`, which is N x C x (H W) or (N C) x H x W, and work in tiles of all rows. A tile has
+as many columns as fit the cache, or all columns if neighbours lie along them. Sums over neighbours are updated from window
+to window, in float64, so that a large value leaves no rounding error behind.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 
 from ..device import chunk, function, kernel, num_threads, operation, prange
 
-TILE = 64  # columns: with 256 channels, what a tile needs takes 128 KB in float32
+TILE = 64  # columns: with 256 channels, a tile needs 128 KB in float32
 
 
 class Strength(NamedTuple):
-    """How s is made: of `half` neighbours on each side along the channels, or if `within` along both axes of a plane."""
+    """The parameters of s: `half` neighbours on each side along the channels, or if `within` along both axes of a plane."""
 
     half: int
     within: bool
@@ -50,7 +50,7 @@ def lrn_gradient(x, dy, dx, strength: Strength):
 
 
 def _view(x: Any, strength: Strength) -> tuple[tuple[int, int, int], tuple]:
-    """The shape that the kernels see, and what else they are given."""
+    """The shape that the kernels see, and their other arguments."""
     images, channels, height, width = x.shape
     half, within, *numbers = strength
     view = (images * channels, height, width) if within else (images, channels, height * width)
@@ -67,14 +67,14 @@ def add_row(row, sign, running):
 
 @function
 def copy_row(row, target):
-    """A loop, since Numba's `target[:] = row` also knows shapes that differ, which takes a second to compile."""
+    """Copies in a loop: Numba's `target[:] = row` also handles unequal shapes, which takes a second to compile."""
     for i in range(row.size):
         target[i] = row[i]
 
 
 @function
 def neighbours(values, half, square, running, sums):
-    """sums[r, c] = the sum of `values` over rows r - half ... r + half and, if `square`, over as many columns, too."""
+    """sums[r, c] = the sum of `values` over rows r - half ... r + half and, if `square`, over as many columns around c."""
     rows, columns = values.shape
     running[:] = 0
     for r in range(min(half, rows)):
@@ -100,7 +100,7 @@ def neighbours(values, half, square, running, sums):
 
 @function
 def strengths(x, item, left, right, half, square, alpha, k, running, memory):
-    """s of one tile, rows x columns, and a buffer of that shape; both lie in `memory`."""
+    """s of one tile, rows x columns, and a buffer of the same shape; both lie in `memory`."""
     rows, columns = x.shape[1], right - left
     buffer, s = memory[0, : rows * columns].reshape(rows, columns), memory[1, : rows * columns].reshape(rows, columns)
     for r in range(rows):
@@ -117,7 +117,7 @@ def strengths(x, item, left, right, half, square, alpha, k, running, memory):
 
 @function
 def factors(s, beta, out):
-    """out = s^-beta. Square roots, which make the usual 0.75, are vector instructions; powers are not."""
+    """out = s^-beta. The usual power of 0.75 is computed with square roots, which are vector instructions."""
     one = s.dtype.type(1)
     if beta == 0.75:
         for i in range(s.size):

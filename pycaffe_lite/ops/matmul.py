@@ -1,4 +1,4 @@
-"""C = alpha op(A) op(B) + beta C on whole matrices, its rows or columns cut over all threads."""
+"""C = alpha op(A) op(B) + beta C on whole matrices. All threads share its rows or its columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..device.blas import gemm
 def matmul(
     a: Any, b: Any, out: Any, trans_a: bool = False, trans_b: bool = False, alpha: float = 1, beta: float = 0
 ) -> None:
-    """`out = alpha op(a) op(b) + beta out`; all are contiguous matrices of one dtype. Wrong shapes are a `ValueError`."""
+    """`out = alpha op(a) op(b) + beta out`, for contiguous matrices of one dtype. Wrong shapes are a `ValueError`."""
     m, k = a.shape[::-1] if trans_a else a.shape
     k_b, n = b.shape[::-1] if trans_b else b.shape
     if k != k_b or out.shape != (m, n):
@@ -20,7 +20,7 @@ def matmul(
     if out.size == 0:
         return
     if k == 0:
-        out[...] = beta * out if beta else 0  # as BLAS, which does not read what beta 0 overwrites
+        out[...] = beta * out if beta else 0  # like BLAS: with beta 0, `out` is not read
         return
     real = out.dtype.type
     by_rows = m >= n

@@ -1,12 +1,11 @@
-"""Normalisation: y = (x - mean) * scale, where groups of planes have one mean and one scale.
+"""Normalisation: y = (x - mean) * scale, where a group of planes shares one mean and one scale.
 
-x: A x B planes of S values. `axis`, 0 or 1, is the one along which planes make a group: 0 gives each of the B a group, 1
-each of the A. Means and scales of groups are A x B x 1 with a 1 in place of `axis`, in float64.
+x: A x B planes of S values. Planes along `axis`, 0 or 1, make a group: with 0 there are B groups, with 1 there are A. Means
+and scales of groups are A x B x 1 with a 1 in place of `axis`, in float64.
 
-On the host a plane's statistics are taken while it is in the cache, first its mean, then the squares of what deviates from
-it. Those of groups are made of them in float64 (Chan, Golub and LeVeque, Algorithms for computing the sample variance,
-1983). Where planes have one value and `axis` is 0, groups are the columns of a matrix, and there is a second set of kernels,
-which sum columns.
+The host computes a plane's statistics while it is in the cache: first its mean, then the squared deviations from it. It
+combines them to those of groups in float64 (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983).
+If planes have one value and `axis` is 0, groups are the columns of a matrix, and a second set of kernels sums columns.
 """
 
 from __future__ import annotations
@@ -34,31 +33,31 @@ def group_statistics(x, axis: int):
 def normalize(x, mean, scale, y, axis: int):
     """y = (x - mean) * scale"""
     layout = Layout(x.shape, axis)
-    mean, scale = layout.each(mean, x.dtype), layout.each(scale, x.dtype)
+    mean, scale = layout.expanded(mean, x.dtype), layout.expanded(scale, x.dtype)
     layout.kernels.normalize(layout.matrix(x), mean, scale, layout.matrix(y))
 
 
 @operation
 def normalize_in_place(x, mean, scale, kept, axis: int):
-    """The same on `x` itself, with a copy of what was there in `kept`."""
+    """x = (x - mean) * scale in place; `kept` gets a copy of the old x."""
     layout = Layout(x.shape, axis)
-    mean, scale = layout.each(mean, x.dtype), layout.each(scale, x.dtype)
+    mean, scale = layout.expanded(mean, x.dtype), layout.expanded(scale, x.dtype)
     layout.kernels.normalize_in_place(layout.matrix(x), mean, scale, layout.matrix(kept))
 
 
 @operation
 def normalize_gradient(x, dy, mean, scale, dx, axis: int, of_scale: bool):
-    """dx = scale * (dy - mean of dy - y * mean of dy * y), means over groups; without `of_scale`, not the last term.
+    """dx = scale * (dy - mean of dy - y * mean of dy * y), means over groups; without `of_scale`, the last term is left out.
 
-    `mean` and `scale` are those of the x of the last `normalize`.
+    `mean` and `scale` are those of the last `normalize` of x.
     """
     layout = Layout(x.shape, axis)
     x, dy, dx = map(layout.matrix, (x, dy, dx))
-    each_mean, each_scale = layout.each(mean, x.dtype), layout.each(scale, x.dtype)
+    each_mean, each_scale = layout.expanded(mean, x.dtype), layout.expanded(scale, x.dtype)
     shift, slope = np.empty(layout.shape), np.empty(layout.shape)
     layout.kernels.products(dy, x, each_mean, shift.reshape(-1), slope.reshape(-1))
-    shift = layout.each(layout.of_groups(shift), x.dtype)
-    slope = layout.each(layout.of_groups(slope) * scale * of_scale, x.dtype)
+    shift = layout.expanded(layout.of_groups(shift), x.dtype)
+    slope = layout.expanded(layout.of_groups(slope) * scale * of_scale, x.dtype)
     layout.kernels.gradient(dy, x, each_mean, each_scale, shift, slope, dx)
 
 
@@ -67,7 +66,7 @@ def normalize_gradient(x, dy, mean, scale, dx, axis: int, of_scale: bool):
 
 @kernel
 def plane_statistics(x, mean, variance):
-    """The mean and variance of each row of `x`. The sum of the deviations, 0 but for rounding, corrects both."""
+    """The mean and variance of each row of `x`. The sum of deviations, nonzero only by rounding, corrects both."""
     planes, size = x.shape
     for p in prange(planes):
         total = x.dtype.type(0)
@@ -94,7 +93,7 @@ def plane_normalize(x, mean, scale, y):
 
 @kernel
 def plane_normalize_in_place(x, mean, scale, kept):
-    """The same on `x` itself, with a copy of what was there in `kept`."""
+    """x = (x - mean) * scale in place; `kept` gets a copy of the old x."""
     planes, size = x.shape
     for p in prange(planes):
         for i in range(size):
@@ -196,14 +195,14 @@ COLUMNS = Kernels(column_statistics, column_normalize, column_normalize_in_place
 
 
 class Layout:
-    """How the kernels see A x B x S: planes as rows, or, where groups are columns, A x B."""
+    """How the kernels see A x B x S: rows are planes, or if groups are columns, the matrix is A x B."""
 
     def __init__(self, shape: tuple[int, int, int], axis: int):
         a, b, size = shape
         self.axis = axis
         self.by_columns = size == 1 and axis == 0
         self.kernels = COLUMNS if self.by_columns else PLANES
-        self.shape = (1 if self.by_columns else a), b, 1  # of a value for each row, or for each column
+        self.shape = (1 if self.by_columns else a), b, 1  # of an array with one value for each row, or for each column
         self._matrix = (a, b) if self.by_columns else (a * b, size)
 
     def matrix(self, array: Any) -> Any:
@@ -211,9 +210,9 @@ class Layout:
         return array.reshape(self._matrix)
 
     def of_groups(self, values: Any) -> Any:
-        """The means over groups of a value for each plane."""
+        """Takes a value for each plane and returns the means over groups."""
         return values if self.by_columns else values.mean(axis=self.axis, keepdims=True)
 
-    def each(self, values: Any, dtype: Any) -> Any:
-        """The values of groups, one for each row of the matrix, or for each column."""
+    def expanded(self, values: Any, dtype: Any) -> Any:
+        """Takes a value for each group and returns one for each row of the matrix, or for each column."""
         return np.broadcast_to(values, self.shape).astype(dtype).reshape(-1)

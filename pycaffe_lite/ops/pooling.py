@@ -1,7 +1,7 @@
-"""Pooling over the windows of planes: the maximum, the mean, a random draw (Caffe's pooling_layer.cpp).
+"""Pooling over the windows of planes: the maximum, the mean or a random draw (Caffe's pooling_layer.cpp).
 
-x: planes x H x W, y: planes x H' x W'. A window is clipped to the image; one that lies outside of it gives the lowest float
-in the maximum and 0 elsewhere, and passes no gradient. A mean divides by the size of the window clipped to the padded image.
+x: planes x H x W, y: planes x H' x W'. A window is clipped to the image. A window outside the image gives the lowest float
+for the maximum, else 0, and passes no gradient. A mean divides by the size of the window clipped to the padded image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..device import function, inlined, kernel, operation, prange
 
 
 class Window(NamedTuple):
-    """The windows of a plane: sizes, distances and the border around the image, in pixels."""
+    """The windows of a plane: kernel, stride and padding, in pixels."""
 
     kernel_h: int
     kernel_w: int
@@ -26,13 +26,13 @@ class Window(NamedTuple):
 
 @operation
 def max_pool(x, y, mask, window: Window):
-    """y = the maximum of each window, the first of equals in row order; mask = where in its plane it stands, -1 nowhere."""
+    """y = the maximum of each window; mask = its index in the plane (the first of equal values), or -1 if there is none."""
     max_forward(x, y, mask, *window)
 
 
 @operation
 def max_pool_gradient(dy, mask, dx):
-    """dx = each dy at the place that the mask names. What a mask names outside of the plane is dropped."""
+    """dx = each dy, added at the index in the mask. Indices outside the plane are ignored."""
     max_backward(dy, mask, dx)
 
 
@@ -44,15 +44,15 @@ def average_pool(x, y, window: Window):
 
 @operation
 def average_pool_gradient(dy, dx, window: Window):
-    """dx = the sum of the shares that each pixel has in the windows."""
+    """dx = the sum of each pixel's shares of the windows that see it."""
     ave_backward(dy, dx, *window)
 
 
 @operation
 def draw_pool(x, y, mask, chance, window: Window):
-    """y = the element at which the running sum of the window passes `chance` (uniform in [0, 1)) times its sum.
+    """y = the element at which the running sum of the window passes `chance` (uniform in [0, 1)) times the window's sum.
 
-    mask = where it stands, as in `max_pool`. Values are not negative, there is no padding.
+    mask = its index, as in `max_pool`. Values are not negative, and there is no padding.
     """
     draw_forward(x, y, chance, mask, *window[:4])
 
@@ -84,8 +84,8 @@ def inside_range(size, out, kernel, stride, pad):
 def max_inside(x, y, mask, plane, first, last, low, high, kernel, stride, pad_h, pad_w):
     """Rows `first`..`last`, columns `low`..`high` of one plane, whose square windows lie within the image.
 
-    `kernel` and `stride` are constants where this is called, so that nothing is left of the loops over a window. What stands
-    inside of a loop is unsigned: Numba takes a signed index for a count from the end where it is negative, and tests it.
+    Callers pass `kernel` and `stride` as constants, so that the loops over a window are unrolled. Indices in the loops are
+    unsigned: Numba tests whether a signed index is negative, to count it from the end.
     """
     lowest, width = x.dtype.type(-np.finfo(x.dtype).max), np.uintp(x.shape[2])
     for i in range(np.uintp(first), np.uintp(last)):
@@ -102,7 +102,7 @@ def max_inside(x, y, mask, plane, first, last, low, high, kernel, stride, pad_h,
 
 @function
 def max_others(x, y, mask, plane, first, last, low, high, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
-    """What is not in rows `first`..`last`, columns `low`..`high` of one plane; windows of any kind."""
+    """The outputs outside rows `first`..`last`, columns `low`..`high` of one plane; windows of any kind."""
     height, width = x.shape[1:]
     for i in range(y.shape[1]):
         top, bottom = clipped(i, stride_h, pad_h, kernel_h, height)
@@ -123,7 +123,7 @@ def max_others(x, y, mask, plane, first, last, low, high, kernel_h, kernel_w, st
 
 @function
 def max_plane(x, y, mask, plane, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
-    """One plane. The usual windows have code of their own, but for those on the rim."""
+    """One plane. The usual windows have code of their own, except at the border."""
     first, last = inside_range(x.shape[1], y.shape[1], kernel_h, stride_h, pad_h)
     low, high = inside_range(x.shape[2], y.shape[2], kernel_w, stride_w, pad_w)
     square = kernel_h == kernel_w and stride_h == stride_w
@@ -156,13 +156,13 @@ def max_backward(dy, mask, dx):
             dx[plane, i] = 0
         for i in range(size):
             at = int(mask[plane, i])
-            if 0 <= at < height * width:  # a mask that is a top can be overwritten
+            if 0 <= at < height * width:  # a mask that is a top may have been overwritten
                 dx[plane, at] += dy[plane, i]
 
 
 @function
 def padded_size(out, stride, pad, kernel, size):
-    """The number of pixels of one axis in a window clipped to the padded image."""
+    """The number of pixels along one axis in a window clipped to the padded image."""
     start = out * stride - pad
     return min(start + kernel, size + pad) - start
 

@@ -1,4 +1,4 @@
-"""Rows of a matrix that a blob of indices names."""
+"""Rows of a matrix that are selected by a blob of indices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import NetError
 
 
 def row_indices(indices: Any, rows: int) -> Any:
-    """Indices as a flat array of whole numbers (cut, not rounded, as in Caffe). Any not in 0 ... rows - 1 is an error."""
+    """Indices as a flat integer array (truncated as in Caffe, not rounded). An index outside 0 ... rows - 1 is an error."""
     indices = indices.reshape(-1)
     wrong = ~((indices >= 0) & (indices < rows))
     if wrong.any():
@@ -27,7 +27,7 @@ def add_rows(source: Any, indices: Any, target: Any) -> None:
 
 @kernel
 def _add_rows(source, indices, target, chunks):
-    # Each thread has columns of its own: no two write to one place, and sums do not depend on the number of threads.
+    # Each thread has its own columns: no two write to one place, and sums do not depend on the number of threads.
     for i in prange(chunks):
         low, high = chunk(i, chunks, source.shape[1])
         for row in range(source.shape[0]):

@@ -14,17 +14,17 @@ STRIP = 512
 
 @operation
 def softmax(x, y, axis: int):
-    """y = exp(x) / the sum of exp(x) along `axis`; y may be x. Less its maximum, no x overflows in exp."""
+    """y = exp(x) / the sum of exp(x) along `axis`; y may be x. The maximum is subtracted first, so exp does not overflow."""
     if not x.size:
         return
     view = _view(x, axis)
-    if view[2] == 1:  # NumPy is good at sums over neighbours
+    if view[2] == 1:  # NumPy is fast at sums over contiguous values
         np.subtract(x, x.max(axis=axis, keepdims=True), out=y)
         np.exp(y, out=y)
         y /= y.sum(axis=axis, keepdims=True)
     else:
         less_maximum(x.reshape(view), y.reshape(view))
-        np.exp(y, out=y)  # in vectors, which a kernel's would not be
+        np.exp(y, out=y)  # NumPy has vector code for exp, a kernel has not
         over_sum(y.reshape(view))
 
 
@@ -51,7 +51,7 @@ def _view(x: Any, axis: int) -> tuple[int, int, int]:
 
 @function
 def strip(task, inner):
-    """An item and a range of the positions behind the axis: a task is as much as stays in the cache."""
+    """The item of a task and its range of positions behind the axis. What a task needs fits the cache."""
     strips = (inner + STRIP - 1) // STRIP
     item, part = divmod(np.int64(task), strips)
     return item, np.uintp(part * STRIP), np.uintp(min((part + 1) * STRIP, inner))

@@ -1,4 +1,4 @@
-"""Points in a plane that a net makes of images: the picture of their classes, and how well neighbours agree."""
+"""Pictures of the points in a plane to which a net maps images, and how well neighbours agree."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def knn_accuracy(
 ) -> float:
     """The share of test points (M x D) whose class is that of most of the k nearest training points (N x D).
 
-    Distances are Euclidean; of classes with equally many votes the one with the nearest point wins. Raises DataError for
-    values that are not finite, as a diverged net gives.
+    Distances are Euclidean. If classes have equally many votes, the class of the nearest point wins. Raises DataError for
+    values that are not finite, such as those of a diverged net.
     """
     if not np.isfinite(train).all() or not np.isfinite(test).all():
         raise DataError("the embedding has values that are not finite: has the training diverged?")
     _, nearest = cKDTree(train).query(test, k=np.arange(1, min(k, len(train)) + 1))
     classes = np.asarray(train_labels)[nearest]
     votes = (classes[:, :, np.newaxis] == classes[:, np.newaxis, :]).sum(axis=2)
-    winner = votes.argmax(axis=1)  # the first of equals, which is the nearest
+    winner = votes.argmax(axis=1)  # of equal counts the first, which is the nearest
     return float((classes[np.arange(len(classes)), winner] == test_labels).mean())
 
 
@@ -35,7 +35,7 @@ def scatter(points: np.ndarray, labels: np.ndarray, accuracy: float | None = Non
     """The picture of points (N x 2) coloured by label (N, 0 to 9), each class named at its median."""
     axes = new_axes(8, 7)
     axes.set_aspect("equal", adjustable="datalim")
-    order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of all others
+    order = np.random.default_rng(0).permutation(len(points))  # so that no class covers the others
     colors = np.array(COLORS)[labels[order] % 10]
     axes.scatter(points[order, 0], points[order, 1], c=colors, s=6, alpha=0.55, linewidths=0)
     present = np.unique(labels)

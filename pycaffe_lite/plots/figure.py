@@ -25,20 +25,20 @@ def new_axes(width: float, height: float) -> Axes:
 
 
 def set_titles(axes: Axes, title: str, note: str | None) -> None:
-    """The title on the left, and on the right a remark in red that must not be overlooked."""
+    """The title on the left, and on the right a conspicuous note in red."""
     axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
     if note:
         axes.set_title(note, loc="right", color="#a33333", fontsize=10, parse_math=False)
 
 
 def check_format(path: str) -> None:
-    """Raises CaffeError if the file's extension is no image format, before any work is done for it."""
+    """Raises CaffeError if the file's extension is not an image format, before the work for it begins."""
     formats = FigureCanvasAgg.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in formats:
         raise CaffeError(f'"{path}" does not end in an image format: use one of {", ".join(sorted(formats))}')
 
 
 def save(axes: Axes, path: str) -> None:
-    """Writes the picture and says where it is."""
+    """Writes the picture and prints its path."""
     axes.get_figure(root=True).savefig(path, dpi=DPI)  # type: ignore[union-attr]
     print(f"Wrote {path}")

@@ -1,7 +1,7 @@
-"""The layout of a directed graph in ranks: which rank each node is in, in which order, and where along the rank.
+"""The layout of a directed graph in ranks: the rank of each node, the order in each rank, and positions along the rank.
 
-The steps are those of Sugiyama, Tagawa and Toda (1981): every node gets a rank by its longest path, long edges get a
-way-point in each rank they pass, barycentres order the ranks so that few edges cross, and a linear program finds the
+The steps are those of Sugiyama, Tagawa and Toda (1981). Every node gets a rank by its longest path, and a long edge gets a
+way-point in each rank that it passes. Barycentres order the ranks so that few edges cross, and a linear program finds the
 straightest edges. Lengths are inches.
 """
 
@@ -25,12 +25,12 @@ EDGE_GAP = 0.12
 
 @dataclass
 class Layout:
-    """Nodes 0..n-1 and way-points n.. in ranks: `order[r]` lists rank r in the order of `cross`."""
+    """Nodes 0..n-1 and way-points from n on, in ranks: `order[r]` lists rank r by `cross`."""
 
-    size: list[float]  # across the edges; way-points have none
+    size: list[float]  # across the edges; 0 for way-points
     rank: list[int]
     order: list[list[int]]
-    before: list[list[int]]  # neighbours in the rank before
+    before: list[list[int]]  # neighbours in the previous rank
     after: list[list[int]]
     cross: list[float]
     nodes: int
@@ -40,7 +40,7 @@ class Layout:
 
 
 def arrange(count: int, edges: list[tuple[int, int]], breadths: list[float]) -> Layout:
-    """Ranks, order and places of `count` nodes of these breadths across the edges."""
+    """Ranks, order and positions of `count` nodes, whose `breadths` are measured across the edges."""
     rank = _ranks(count, edges)
     before, after = _with_way_points(rank, edges)
     size = breadths + [0.0] * (len(rank) - count)
@@ -51,7 +51,7 @@ def arrange(count: int, edges: list[tuple[int, int]], breadths: list[float]) -> 
 
 
 def _ranks(count: int, edges: list[tuple[int, int]]) -> list[int]:
-    """The longest path from a source to each node; an input that is used late stands just before its use."""
+    """The longest path from a source to each node; an input that is used late is placed just before its use."""
     inputs: list[list[int]] = [[] for _ in range(count)]
     outputs: list[list[int]] = [[] for _ in range(count)]
     for a, b in edges:
@@ -59,7 +59,7 @@ def _ranks(count: int, edges: list[tuple[int, int]]) -> list[int]:
         inputs[b].append(a)
     missing = [len(i) for i in inputs]
     topological = [i for i in range(count) if not missing[i]]
-    for i in topological:  # grows while it runs
+    for i in topological:  # the list grows in the loop
         for j in outputs[i]:
             missing[j] -= 1
             if not missing[j]:
@@ -76,7 +76,7 @@ def _ranks(count: int, edges: list[tuple[int, int]]) -> list[int]:
 
 
 def _with_way_points(rank: list[int], edges: list[tuple[int, int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Adds a way-point per rank that an edge passes, one chain for all edges of a node. Returns neighbours both ways."""
+    """Adds a way-point in each rank that an edge passes; the edges of a node share a chain. Returns neighbours both ways."""
     targets: dict[int, set[int]] = defaultdict(set)
     for a, b in edges:
         targets[a].add(b)
@@ -103,21 +103,21 @@ def _join(a: int, b: int, before: list[list[int]], after: list[list[int]]) -> No
 
 
 def _first_order(rank: list[int], before: list[list[int]], after: list[list[int]]) -> list[list[int]]:
-    """Depth first from the sources, so that what belongs together starts together."""
+    """Depth first from the sources, so that connected nodes are near each other."""
     order: list[list[int]] = [[] for _ in range(max(rank, default=-1) + 1)]
-    seen = [False] * len(rank)
+    visited = [False] * len(rank)
     stack = [i for i in reversed(range(len(rank))) if not before[i]]
     while stack:
         i = stack.pop()
-        if not seen[i]:
-            seen[i] = True
+        if not visited[i]:
+            visited[i] = True
             order[rank[i]].append(i)
             stack.extend(reversed(after[i]))
     return order
 
 
 def _uncross(layout: Layout, rounds: int = 8) -> None:
-    """Sorts each rank by the mean position of the neighbours, forwards and backwards, and keeps the best order seen."""
+    """Sorts each rank by the mean position of the neighbours, forwards and backwards, and keeps the best order."""
     best, fewest = [list(r) for r in layout.order], _crossings(layout)
     for turn in range(2 * rounds):
         if not fewest:
@@ -157,10 +157,10 @@ def _crossings(layout: Layout) -> int:
 
 
 def _place(layout: Layout) -> None:
-    """Cross positions: the least weighted sum of sideways steps that keeps order and distance in each rank.
+    """Cross positions that minimise the weighted sideways steps, and keep order and distance in each rank.
 
-    Being a sum of absolute values it makes most edges straight and a few bend, as in Gansner, Koutsofios, North and Vo
-    (1993). Long edges are kept straight before all, then chains; a fork stands in the middle of its branches.
+    A sum of absolute values makes most edges straight and lets a few bend, as in Gansner, Koutsofios, North and Vo (1993).
+    Long edges are kept straight first, then chains; a fork is in the middle of its branches.
     """
     steps, costs = _steps(layout)
     neighbours = [(i, j) for members in layout.order for i, j in itertools.pairwise(members)]
@@ -168,20 +168,20 @@ def _place(layout: Layout) -> None:
     if not neighbours or not steps:
         return
     step, slack = _matrix(steps, n), sparse.identity(m)
-    apart = _matrix([{i: 1.0, j: -1.0} for i, j in neighbours], n)
+    spacing = _matrix([{i: 1.0, j: -1.0} for i, j in neighbours], n)
     no_slack = sparse.csr_matrix((len(neighbours), m))
-    limits = sparse.bmat([[step, -slack], [-step, -slack], [apart, no_slack]], format="csr")
+    limits = sparse.bmat([[step, -slack], [-step, -slack], [spacing, no_slack]], format="csr")
     bounds = [0.0] * (2 * m) + [-_distance(layout, i, j) for i, j in neighbours]
     options = {"time_limit": PLACE_SECONDS}
-    found = linprog([0.0] * n + costs, limits, bounds, bounds=(None, None), method="highs", options=options)
-    if found.x is None:
+    solution = linprog([0.0] * n + costs, limits, bounds, bounds=(None, None), method="highs", options=options)
+    if solution.x is None:
         raise CaffeError(f"the net is too tangled to draw: no layout of its {m} connections within {PLACE_SECONDS} s")
-    layout.cross = [float(x) for x in found.x[:n]]
+    layout.cross = [float(x) for x in solution.x[:n]]
 
 
 def _steps(layout: Layout) -> tuple[list[dict[int, float]], list[float]]:
-    """What should be zero, as {node: factor}, and what its size costs: the sideways steps of edges, the distance of forks
-    from the middle of their branches, and a little for every node, so that the picture does not drift to a side."""
+    """Sums that should be zero, as {node: factor}, and the cost of their size: sideways steps of edges, distances of forks
+    from the middle of their branches, and a little for every node, so that the picture does not drift sideways."""
     steps: list[dict[int, float]] = []
     costs = []
     for i, js in enumerate(layout.after):
@@ -200,14 +200,14 @@ def _steps(layout: Layout) -> tuple[list[dict[int, float]], list[float]]:
 
 
 def _weight(layout: Layout, i: int, j: int) -> float:
-    """What an inch of sideways step costs. An edge may bend where it leaves or meets a node, not on its way."""
+    """The cost of an inch of sideways step. An edge may bend next to a node, but not on its way."""
     ends = layout.is_node(i) + layout.is_node(j)
     chain = len(layout.after[i]) == len(layout.before[j]) == 1
     return [8.0, 0.5, 3.0 if chain else 1.0][ends]
 
 
 def _distance(layout: Layout, i: int, j: int) -> float:
-    """How far apart the centres of two neighbours in a rank must be."""
+    """The least distance between the centres of two neighbours in a rank."""
     gap = NODE_GAP if layout.is_node(i) or layout.is_node(j) else EDGE_GAP
     return (layout.size[i] + layout.size[j]) / 2 + gap
 

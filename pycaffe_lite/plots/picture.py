@@ -1,9 +1,9 @@
 """A picture of a directed graph without Graphviz: nodes laid out in ranks and drawn with Matplotlib.
 
-`layout` says which rank a node is in and where; a graph much longer than wide is folded into rows, like text.
+`layout` gives the rank and position of each node. A graph that is much longer than wide is folded into rows, like text.
 
-Lengths are inches. `main` runs along the edges, `cross` across them; only `_Canvas` knows what is up and what is left.
-`drawing` knows nothing of nets: see `draw.py`.
+Lengths are inches. `main` runs along the edges, `cross` across them; only `_Canvas` knows the direction on the page.
+`drawing` knows nothing about nets: see `draw.py`.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ class Box:
         self.height = len(self.lines) * LINE_HEIGHT + 0.14
 
 
-# A node is one box, or a blob followed by the layers that work on it in place.
+# A node is one box, or a blob with the layers that work on it in place.
 Node = list[Box]
 
 
 def drawing(nodes: list[Node], edges: list[tuple[int, int]], rankdir: str, title: str = "", ext: str = "png") -> bytes:
     """The picture of an acyclic graph as the bytes of an image file.
 
-    `edges`: pairs of indices into `nodes`. `rankdir`: LR, RL, TB or BT, the way the arrows run. `ext`: a format that
-    Matplotlib writes. Raises `CaffeError` for another one and for a graph too tangled to lay out.
+    `edges`: pairs of indices into `nodes`. `rankdir`: LR, RL, TB or BT, the direction of the arrows. `ext`: a format that
+    Matplotlib can write. Raises `CaffeError` for another format, and for a graph that is too tangled to lay out.
     """
     canvas = _Canvas(nodes, rankdir)
     layout = arrange(len(nodes), edges, [canvas.breadth(node) for node in nodes])
@@ -85,9 +85,9 @@ def drawing(nodes: list[Node], edges: list[tuple[int, int]], rankdir: str, title
 
 
 class _Lanes:
-    """Where the ranks stand along the edges, and in which row of a folded graph.
+    """The positions of ranks along the edges, and the row of each rank in a folded graph.
 
-    Within its rank an edge runs straight; it moves sideways only in the gap between two ranks. So no edge crosses a box.
+    Within a rank an edge is straight; it moves sideways only in the gap between two ranks, so no edge crosses a box.
     """
 
     def __init__(self, layout: Layout, lengths: list[float]):
@@ -104,13 +104,13 @@ class _Lanes:
         self._stack_rows()
 
     def _gap(self, r: int) -> float:
-        """Space after rank r: more where edges move far sideways, so that they stay smooth."""
+        """The space after rank r: more if edges move far sideways, so that they are smooth."""
         cross, after = self.layout.cross, self.layout.after
         sideways = max((abs(cross[i] - cross[j]) for i in self.layout.order[r] for j in after[i]), default=0.0)
         return RANK_GAP + min(0.15 * sideways, 0.6)
 
     def _fold(self) -> list[int]:
-        """The row of each rank. Rows end where few edges pass, at about the length that gives a page of 8 to 5."""
+        """The row of each rank. Rows end where few edges pass, at a length that gives a page of about 8 to 5."""
         total = sum(self.length) + sum(self.gap)
         low, high = self._bounds(range(len(self.length)))
         if total <= FOLD_FROM or total <= 3 * (high - low):
@@ -124,7 +124,7 @@ class _Lanes:
         return result + [rows - 1] * (len(self.length) - len(result))
 
     def _row_end(self, first: int, target: float) -> int:
-        """The rank that starts the next row: one that few edges reach, about `target` inches on."""
+        """The rank that starts the next row: one that few edges reach, about `target` inches from the row's start."""
         ends: list[tuple[int, float, int]] = []  # passing edges, distance from the target, rank
         walked = 0.0
         for r in range(first, len(self.length) - 1):
@@ -145,7 +145,7 @@ class _Lanes:
         return min((s[0] for s in spans), default=0.0), max((s[1] for s in spans), default=0.0)
 
     def _stack_rows(self) -> None:
-        """Moves each row below the one before; `channel[row]` is where the edges from row to row + 1 run back."""
+        """Moves each row below the previous one; edges from `row` to row + 1 run back at `channel[row]`."""
         self.channel: list[float] = []
         bottom = 0.0
         for row in range(self.row[-1] + 1 if self.row else 0):
@@ -166,18 +166,18 @@ class _Lanes:
         return self.start[r] + self.length[r] / 2
 
     def ends(self, i: int) -> tuple[float, float]:
-        """Where an edge comes in and goes out: a way-point is as long as its rank."""
+        """The points where an edge enters and leaves: a way-point is as long as its rank."""
         r = self.layout.rank[i]
         half = (self.node_length[i] if self.layout.is_node(i) else self.length[r]) / 2
         return self.middle(i) - half, self.middle(i) + half
 
     def edge(self, a: int, b: int, channel: int) -> list[tuple[int, float, float]]:
-        """From a to b in the next rank as (Matplotlib path code, main, cross). `channel` counts edges of one fold."""
+        """The edge from a to b in the next rank, as (Matplotlib path code, main, cross). `channel` numbers the edges."""
         rank, cross = self.layout.rank[a], self.layout.cross
         leave, enter = self.ends(a)[1], self.ends(b)[0]
         rank_end, next_start = self.start[rank] + self.length[rank], self.start[rank + 1]
         if not self.layout.is_node(a):
-            leave -= self.length[rank]  # a way-point draws its own passage
+            leave -= self.length[rank]  # a way-point draws the edge across its rank
         head = HEAD_LENGTH * 0.8 if self.layout.is_node(b) else 0.0
         if self.row[rank] == self.row[rank + 1]:
             bend = 0.5 * (next_start - rank_end - head)
@@ -189,7 +189,7 @@ class _Lanes:
                 (CUBIC, next_start - head, cross[b]),
                 (LINE, enter - head, cross[b]),
             ]
-        inner = EDGE_GAP * (self.passing(rank) - 1 - channel)  # the lowest turns first, and so crosses no other
+        inner = EDGE_GAP * (self.passing(rank) - 1 - channel)  # the lowest edge turns first, so it crosses no other
         out, back = rank_end + 0.25 + inner, self.channel[self.row[rank]] + inner
         home = -0.35 - EDGE_GAP * channel
         corners = [(leave, cross[a]), (out, cross[a]), (out, back), (home, back), (home, cross[b])]
@@ -197,7 +197,7 @@ class _Lanes:
 
 
 def _rounded(corners: list[tuple[float, float]], radius: float = 0.12) -> list[tuple[int, float, float]]:
-    """A path along `corners` that rounds each of them."""
+    """A path along `corners` with rounded corners."""
     path = [(MOVE, *corners[0])]
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         path.append((LINE, *_towards(corner, before, radius)))
@@ -215,7 +215,7 @@ def _towards(start: tuple[float, float], end: tuple[float, float], distance: flo
 
 
 class _Canvas:
-    """Turns (main, cross) into (x, y) for a direction, and paints."""
+    """Converts (main, cross) to (x, y) for a direction, and draws."""
 
     def __init__(self, nodes: list[Node], rankdir: str):
         self.nodes = nodes
@@ -230,7 +230,7 @@ class _Canvas:
         return self._extent(node)[1 if self.across else 0]
 
     def _extent(self, node: Node) -> tuple[float, float]:
-        """Width and height of a node: of its box, or of the tray on which a blob and its layers are stacked."""
+        """Width and height of a node: those of its box, or of the tray with a blob and its layers."""
         width, height = max(box.width for box in node), sum(box.height for box in node)
         return (width, height) if len(node) == 1 else (width + 2 * TRAY, height + (len(node) + 1) * TRAY)
 

@@ -1,4 +1,4 @@
-"""Pictures of training logs: losses, accuracy or learning rate, of one run or of several."""
+"""Pictures of training logs: losses, accuracy or learning rate of one or more runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import DataError
 from .figure import new_axes, set_titles
 from .training_log import TestRow, TrainingLog, TrainRow
 
-# Index: Caffe's number of the chart type.
+# The index is Caffe's number of the chart type.
 CHART_TYPES = [
     "Test accuracy vs. Iters",
     "Test accuracy vs. Seconds",
@@ -34,7 +34,7 @@ MARKERS_UP_TO = 60
 
 @dataclass
 class Series:
-    """A curve: `x` in iterations or seconds, and what it shows."""
+    """A curve: `x` in iterations or seconds, `y` the values."""
 
     label: str
     x: list[float]
@@ -42,9 +42,9 @@ class Series:
 
 
 def plot(kind: str, logs: dict[str, TrainingLog], title: str | None = None, note: str | None = None) -> Axes:
-    """The chart, one of `CHART_TYPES` or `LOSSES`. `logs`: by the name that the legend shows.
+    """The chart, one of `CHART_TYPES` or `LOSSES`. `logs`: by their names in the legend.
 
-    Raises DataError where a log has nothing of that kind.
+    Raises DataError if a log has no such values.
     """
     axes = new_axes(8.5, 5)
     if kind == LOSSES:
@@ -56,7 +56,7 @@ def plot(kind: str, logs: dict[str, TrainingLog], title: str | None = None, note
 
 
 def smoothed(values: list[float], window: int) -> list[float]:
-    """The mean over `window` values (odd) around each one, fewer at the ends; NaN takes no part."""
+    """The mean over `window` values (odd) around each value, fewer at the ends; NaN is ignored."""
     half = window // 2
     sums, counts = [0.0], [0]
     for value in values:
@@ -75,23 +75,23 @@ def smoothed(values: list[float], window: int) -> list[float]:
 
 
 def _plot_chart(axes: Axes, kind: str, logs: dict[str, TrainingLog]) -> None:
-    what, unit = kind.split(" vs. ")
+    quantity, unit = kind.split(" vs. ")
     curves = []
     for name, log in logs.items():
-        found = _series(log, what, unit)
-        if not found:
+        log_curves = _series(log, quantity, unit)
+        if not log_curves:
             raise DataError(f'log "{name}" has nothing for the chart "{kind}"')
-        curves += [Series(_label(name, series.label, len(found) > 1), series.x, series.y) for series in found]
+        curves += [Series(_label(name, series.label, len(log_curves) > 1), series.x, series.y) for series in log_curves]
     for series, color in zip(curves, cycle(COLORS), strict=False):
         marker = "o" if len(series.x) <= MARKERS_UP_TO else None
         axes.plot(series.x, series.y, color=color, linewidth=1.4, marker=marker, markersize=3.5, label=series.label)
-    if "loss" in what:
+    if "loss" in quantity:
         _choose_scale(axes, [y for series in curves for y in series.y])
-    _describe(axes, unit, what)
+    _describe(axes, unit, quantity)
 
 
 def _plot_losses(axes: Axes, logs: dict[str, TrainingLog]) -> None:
-    """Each log in a colour of its own: the loss of each display light, its moving mean dark, tests as circles."""
+    """Each log in its own colour: the loss of each display light, its moving mean dark, tests as circles."""
     shown: list[float] = []
     rates = []
     for (name, log), color in zip(logs.items(), cycle(COLORS), strict=False):
@@ -127,7 +127,7 @@ def _plot_train_loss(axes: Axes, series: Series, color: str, prefix: str) -> lis
 
 def _plot_rates(axes: Axes, rates: list[Series]) -> None:
     second = axes.twinx()
-    axes.set_zorder(second.get_zorder() + 1)  # the legend comes out on top
+    axes.set_zorder(second.get_zorder() + 1)  # draws the legend on top
     axes.patch.set_visible(False)
     for rate in rates:
         second.plot(rate.x, rate.y, color=RATE_COLOR, linewidth=1.1, linestyle=":")
@@ -138,13 +138,13 @@ def _plot_rates(axes: Axes, rates: list[Series]) -> None:
     axes.plot([], [], color=RATE_COLOR, linewidth=1.1, linestyle=":", label="learning rate")
 
 
-def _series(log: TrainingLog, what: str, unit: str) -> list[Series]:
+def _series(log: TrainingLog, quantity: str, unit: str) -> list[Series]:
     """The curves of a log for "Test accuracy", "Test loss", "Train learning rate" or "Train loss"."""
-    if what == "Train loss":
+    if quantity == "Train loss":
         return _curve("loss", [(row, row.loss) for row in log.train], unit)
-    if what == "Train learning rate":
+    if quantity == "Train learning rate":
         return _curve("learning rate", [(row, row.learning_rate) for row in log.train], unit)
-    names = dict.fromkeys((row.net, name) for row in log.test for name in row.outputs if _is_wanted(log, name, what))
+    names = dict.fromkeys((row.net, name) for row in log.test for name in row.outputs if _is_wanted(log, name, quantity))
     several = len({net for net, _ in names}) > 1
     curves = []
     for net, name in names:
@@ -153,14 +153,14 @@ def _series(log: TrainingLog, what: str, unit: str) -> list[Series]:
     return curves
 
 
-def _is_wanted(log: TrainingLog, output: str, what: str) -> bool:
-    if what == "Test loss":
+def _is_wanted(log: TrainingLog, output: str, quantity: str) -> bool:
+    if quantity == "Test loss":
         return output in log.losses or (not log.losses and "loss" in output.lower())
     return "acc" in output.lower() or "top" in output.lower()
 
 
 def _curve(label: str, points: list[tuple[TrainRow, float]] | list[tuple[TestRow, float]], unit: str) -> list[Series]:
-    """One curve, or none if there is no point. A log that goes back to an earlier iteration breaks the line."""
+    """One curve, or none if there are no points. If a log goes back to an earlier iteration, the line is broken."""
     x: list[float] = []
     y: list[float] = []
     for row, value in points:
@@ -180,7 +180,7 @@ def _label(name: str, curve: str, several: bool) -> str:
 
 
 def _choose_scale(axes: Axes, values: list[float]) -> None:
-    """A logarithmic axis where all values are positive and the largest is far above the smallest."""
+    """Uses a logarithmic axis if all values are positive and the largest is far above the smallest."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > LOG_SCALE_FROM * min(finite):
         axes.set_yscale("log")
@@ -189,8 +189,8 @@ def _choose_scale(axes: Axes, values: list[float]) -> None:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def _describe(axes: Axes, unit: str, what: str) -> None:
+def _describe(axes: Axes, unit: str, quantity: str) -> None:
     axes.set_xlabel({"Iters": "iteration", "Seconds": "seconds"}[unit])
-    axes.set_ylabel(what[:1].lower() + what[1:])
+    axes.set_ylabel(quantity[:1].lower() + quantity[1:])
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="best").set_zorder(6)

@@ -6,7 +6,7 @@
     I1122 09:32:03.123456  4711 solver.py:330] Iteration 500, Testing net (#0)
     I1122 09:32:04.123456  4711 solver.py:397]     Test net output #0: loss = 0.0211 (* 1 = 0.0211 loss)
 
-Text without the stamp in front is read as well; there are no seconds then. Caffe's own reader of such logs is
+Lines without the stamp in front are read too, but have no seconds. Caffe's own reader of such logs is
 tools/extra/parse_log.py.
 """
 
@@ -27,8 +27,8 @@ _OUTPUT = re.compile(r"(Train|Test) net output #\d+: (\S+) = (\S+)( \(\* )?")
 
 @dataclass
 class TrainRow:
-    """One display of the training net. `seconds` since the start of solving (None without stamps); `loss` is the one
-    that the solver shows, averaged over `average_loss` iterations; what the log does not give is NaN."""
+    """One display of the training net. `seconds` since the start of solving (None without stamps). `loss` is the one that
+    the solver shows, averaged over `average_loss` iterations. Values that the log does not give are NaN."""
 
     iteration: int
     seconds: float | None
@@ -49,7 +49,7 @@ class TestRow:
 
 @dataclass
 class TrainingLog:
-    """Rows in the order of the log. `losses`: names of the outputs that the log marks as part of the loss."""
+    """Rows in the order of the log. `losses`: names of the outputs that are part of the loss according to the log."""
 
     train: list[TrainRow] = field(default_factory=list)
     test: list[TestRow] = field(default_factory=list)
@@ -57,7 +57,7 @@ class TrainingLog:
 
 
 def parse(text: str) -> TrainingLog:
-    """The log in `text`. Lines that are something else, or are cut off, are passed over; an empty log is no error."""
+    """The log in `text`. Other lines, and incomplete ones, are skipped; an empty log is not an error."""
     log = TrainingLog()
     clock = Clock()
     row: TrainRow | TestRow | None = None
@@ -79,7 +79,7 @@ def parse(text: str) -> TrainingLog:
 
 
 def _row_of_rate(log: TrainingLog, line: str, clock: Clock) -> TrainRow:
-    """The learning rate comes after the loss of its iteration, or alone where that line is missing."""
+    """The row for a learning rate, which follows the loss of its iteration; a new row if that line is missing."""
     iteration = _iteration(line)
     if not log.train or log.train[-1].iteration != iteration:
         log.train.append(TrainRow(iteration, clock.seconds))
@@ -99,8 +99,8 @@ def _number(text: str) -> float:
 
 
 class Clock:
-    """Seconds since the line that says "Solving", or since the first stamp. Stamps have no year: a jump back of months
-    is New Year."""
+    """Seconds since the line that says "Solving", or since the first stamp. Stamps have no year: if they jump back by
+    months, a new year has begun."""
 
     def __init__(self) -> None:
         self.seconds: float | None = None
@@ -113,7 +113,7 @@ class Clock:
         if now is None:
             return
         while self._now and self._now - now > timedelta(days=180):
-            now += timedelta(days=366)  # of 2000, the leap year that all stamps are taken for
+            now += timedelta(days=366)  # a year of 2000, a leap year, which all stamps are parsed as
         self._now = now
         solving = "] Solving" in line and not self._solving
         if self._start is None or solving:

@@ -12,9 +12,9 @@ from .upgrade import upgrade_net, upgrade_solver
 
 
 def read_net(path: str | os.PathLike) -> tuple[NetParameter, Source]:
-    """Reads a net of any age from a prototxt file and logs what had to be upgraded.
+    """Reads a net of any age from a prototxt file, and logs what had to be upgraded.
 
-    Raises PrototxtError for a file that cannot be read or is no valid text, NetError for an old net that makes no sense.
+    Raises PrototxtError if the file cannot be read or its text is invalid, NetError for an old net that makes no sense.
     """
     net = NetParameter()
     source = read(path, net)
@@ -23,9 +23,9 @@ def read_net(path: str | os.PathLike) -> tuple[NetParameter, Source]:
 
 
 def read_solver(path: str | os.PathLike) -> tuple[SolverParameter, Source]:
-    """Reads a solver of any age from a prototxt file and logs what had to be upgraded.
+    """Reads a solver of any age from a prototxt file, and logs what had to be upgraded.
 
-    Raises PrototxtError for a file that cannot be read or is no valid text, SolverError if it names its type twice.
+    Raises PrototxtError if the file cannot be read or its text is invalid, SolverError if it names its type twice.
     """
     solver = SolverParameter()
     source = read(path, solver)

@@ -1,8 +1,8 @@
 """Caffe's protobuf messages: `NetParameter`, `SolverParameter`, `BlobProto`, `Datum`, ... and `TRAIN`, `TEST`.
 
-The schema is `proto/caffe.proto`; `make proto` writes it beside this file as a serialized descriptor set. The set is loaded
-into a descriptor pool of its own, so that no version of the protobuf runtime is pinned (generated code would) and a second
-Caffe schema in the same process (a converter, a fork) does not collide with this one.
+The schema is `proto/caffe.proto`; `make proto` writes it beside this file as a serialized descriptor set. It is loaded into
+its own descriptor pool. So it needs no certain version of the protobuf runtime, as generated code does, and does not collide
+with another Caffe schema in the process (of a converter or a fork).
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Which field of a layer holds which message: `convolution_param` is a ConvolutionParameter."""
+"""The fields of a layer that hold messages: `convolution_param` holds a ConvolutionParameter."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def field_of_message() -> dict[str, str]:
 
 
 def own_field(layer_type: str) -> str:
-    """The field with the message that is called after a layer type, or an empty string where there is none."""
+    """The field whose message is named after a layer type, or an empty string if there is none."""
     return field_of_message().get(f"{layer_type}Parameter", "")

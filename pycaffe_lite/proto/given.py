@@ -1,4 +1,4 @@
-"""What may stand where pycaffe takes the name of a prototxt file: the file, its text, a message or a NetSpec."""
+"""The sources of a net or solver that pycaffe accepts: a prototxt file, its text, a message or a NetSpec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Path = str | os.PathLike
 
 @runtime_checkable
 class Spec(Protocol):
-    """What describes a net by a message, as a NetSpec does."""
+    """An object that describes a net and can turn it into a message, like a NetSpec."""
 
     def to_proto(self) -> NetParameter:
         """The net as a message."""
@@ -25,16 +25,16 @@ class Spec(Protocol):
 GivenNet = Path | NetParameter | Spec
 GivenSolver = Path | SolverParameter
 
-TEXT = "<text>"  # in place of the file's name in errors
+TEXT = "<text>"  # errors show this in place of a file name
 
 
 def is_text(given: object) -> bool:
-    """Whether this is prototxt text and not the name of a file: a `str` with a line break or a brace."""
+    """Whether this is prototxt text instead of a file name: a `str` with a line break or a brace."""
     return isinstance(given, str) and ("\n" in given or "{" in given)
 
 
 def net_param(given: GivenNet) -> tuple[NetParameter, Source]:
-    """The net that is described, upgraded, in a message of its own, and where it stands."""
+    """The described net, upgraded, as a new message, and its source."""
     param, source = NetParameter(), Source()
     if isinstance(given, Spec):
         given = given.to_proto()
@@ -49,9 +49,9 @@ def net_param(given: GivenNet) -> tuple[NetParameter, Source]:
 
 
 def solver_param(given: GivenSolver) -> tuple[SolverParameter, str]:
-    """The solver that is described, upgraded, in a message of its own, and where it stands.
+    """The described solver, upgraded, as a new message, and its place.
 
-    A file gives the default of `snapshot_prefix`; elsewhere there is none.
+    For a file, `snapshot_prefix` has a default; otherwise it has none.
     """
     param, source = SolverParameter(), Source()
     if isinstance(given, SolverParameter):

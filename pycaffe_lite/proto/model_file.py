@@ -1,9 +1,9 @@
-"""Reading and writing `.caffemodel`, `.binaryproto` and `.solverstate`, without walking millions of floats in Python.
+"""Reads and writes `.caffemodel`, `.binaryproto` and `.solverstate`, without a Python loop over millions of floats.
 
-A packed field of floats looks in the file like a field of bytes. The messages in `raw` are those of the schema, but for the
-four arrays of BlobProto, which are `repeated bytes`: one string for each run of packed values, so one in all that Caffe
-writes. NumPy takes and gives such strings as they are. `raw.LayerParameter.FromString(layer.SerializeToString())` makes a
-raw message of an ordinary one, to be given weights by `encode_blob`.
+In a file, a packed field of floats looks like a field of bytes. The messages in `raw` are those of the schema, except that
+the four arrays of BlobProto are `repeated bytes`, with one string for each run of packed values. Caffe writes one run. NumPy
+reads and writes such strings directly. `raw.LayerParameter.FromString(layer.SerializeToString())` turns an ordinary message
+into a raw one, to which `encode_blob` can add weights.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ..errors import ModelFileError, did_you_mean, located
 from ..files import atomic_write
 from . import caffe_pb2
 
-MAX_BYTES = 2**31 - 1  # of a file, by the rules of protobuf
-MAX_AXES = 32  # of a blob, as in Caffe's blob.hpp
+MAX_BYTES = 2**31 - 1  # the limit of protobuf for a file
+MAX_AXES = 32  # the limit of Caffe's blob.hpp
 
 _ARRAYS = ("data", "diff", "double_data", "double_diff")
 _LEGACY_SHAPE = ("num", "channels", "height", "width")
@@ -56,8 +56,8 @@ raw: Any = _raw_messages()
 class RawBlob(NamedTuple):
     """One blob of a file. `data` and `diff` (None if the file has none) are 1-D, in C order of `shape`, and read-only.
 
-    They are float32, or float64 where the file has double_data. `legacy`: the shape came as num, channels, height and width,
-    which pad a shape of fewer axes with leading ones.
+    They are float32, or float64 if the file has double_data. `legacy`: the shape is given as num, channels, height and
+    width; a shape of fewer axes has leading ones.
     """
 
     shape: tuple[int, ...]
@@ -68,7 +68,7 @@ class RawBlob(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerBlobs:
-    """The weights of one layer of a model. `type` is "InnerProduct", or in old models "INNER_PRODUCT" or "innerproduct"."""
+    """The weights of a layer of a model. `type` is "InnerProduct", or in old models "INNER_PRODUCT" or "innerproduct"."""
 
     name: str
     type: str
@@ -76,9 +76,9 @@ class LayerBlobs:
 
 
 def read_layers(path: str | os.PathLike) -> list[LayerBlobs]:
-    """All layers of a binary model of any of the three generations, in file order, those without weights included.
+    """All layers of a binary model of any of the three formats, in file order, including layers without weights.
 
-    An empty file is a model without layers, as it is to Caffe. For all such a warning is logged. Raises `ModelFileError`.
+    As in Caffe, an empty file is a model without layers. No layers are a warning. Raises `ModelFileError`.
     """
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         glog.warning(f"{os.fspath(path)} is empty: a model without layers")
@@ -87,14 +87,14 @@ def read_layers(path: str | os.PathLike) -> list[LayerBlobs]:
     if not (net.layers or net.layer):
         glog.warning(f"{os.fspath(path)} is a model without layers")
     with located(os.fspath(path)):
-        # As in upgrade_proto.cpp, old layers win over new ones.
+        # As in upgrade_proto.cpp, old layers take precedence over new ones.
         return [_layer_blobs(layer) for layer in net.layers or net.layer]
 
 
 def read_message(path: str | os.PathLike, kind: str) -> Any:
-    """The `raw` message of a file that holds one. `kind`: NetParameter, BlobProto, BlobProtoVector, SolverState, ...
+    """The `raw` message in a file. `kind`: NetParameter, BlobProto, BlobProtoVector, SolverState, ...
 
-    Raises `ModelFileError` for a file that is missing, unreadable, empty, damaged, or something else, and says what.
+    Raises `ModelFileError` if the file is missing, unreadable, empty, damaged or another kind of file, and says which.
     """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -108,13 +108,13 @@ def read_message(path: str | os.PathLike, kind: str) -> Any:
 
 
 def write_message(path: str | os.PathLike, message: Any) -> None:
-    """Writes a message, `raw` or ordinary, to a file that appears whole or not at all (`atomic_write`)."""
+    """Writes a message, `raw` or ordinary, to a file, completely or not at all (`atomic_write`)."""
     with located(os.fspath(path)):
         if missing := message.FindInitializationErrors():
             raise ModelFileError(f"cannot be written without {', '.join(missing)}")
         try:
             payload = message.SerializeToString()
-        except EncodeError:  # Newer runtimes refuse a message above the limit, older ones write it.
+        except EncodeError:  # new runtimes refuse a message above the limit, old ones write it
             payload = None
         if payload is None or len(payload) > MAX_BYTES:
             raise ModelFileError("more than the 2 GiB that protobuf can hold: use HDF5 (snapshot_format: HDF5)")
@@ -123,9 +123,9 @@ def write_message(path: str | os.PathLike, message: Any) -> None:
 
 
 def decode_blob(message: Any) -> RawBlob:
-    """The arrays of a `raw.BlobProto`. Which field wins over which is defined by `FromProto` in Caffe's blob.cpp.
+    """The arrays of a `raw.BlobProto`. `FromProto` in Caffe's blob.cpp defines which field is used if several are set.
 
-    Raises `ModelFileError` where shape and number of values do not agree. Takes no memory but for values that are there.
+    Raises `ModelFileError` if shape and number of values do not agree. Allocates memory only for values that are present.
     """
     legacy = any(message.HasField(name) for name in _LEGACY_SHAPE)
     shape = tuple(getattr(message, name) for name in _LEGACY_SHAPE) if legacy else tuple(message.shape.dim)
@@ -141,9 +141,9 @@ def decode_blob(message: Any) -> RawBlob:
 
 
 def encode_blob(message: Any, array: np.ndarray, diff: np.ndarray | None = None) -> None:
-    """Sets a `raw.BlobProto` to the shape and values of an array, and to gradients of the same shape.
+    """Sets shape and values of a `raw.BlobProto` to those of an array, and the gradient to `diff`, of the same shape.
 
-    float64 is stored as such (double_data), everything else as float32.
+    float64 is stored as double_data, everything else as float32.
     """
     if diff is not None and diff.shape != array.shape:
         raise ValueError(f"diff has the shape {diff.shape}, but the array {array.shape}")
@@ -156,7 +156,7 @@ def encode_blob(message: Any, array: np.ndarray, diff: np.ndarray | None = None)
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
-    """Whether a file is HDF5 by its content. Its signature stands at byte 0, 512, 1024, 2048, ..."""
+    """Whether the content of a file is HDF5. Its signature may be at byte 0, 512, 1024, 2048, ..."""
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         offset = 0
@@ -169,7 +169,7 @@ def is_hdf5(path: str | os.PathLike) -> bool:
 
 
 def _layer_blobs(layer: Any) -> LayerBlobs:
-    """One layer of any generation; one of the first stands inside one of the second."""
+    """A layer of any format; a V0 layer is inside a V1 layer."""
     if isinstance(layer, raw.V1LayerParameter) and layer.HasField("layer"):
         layer = layer.layer
     old = isinstance(layer, raw.V1LayerParameter)
@@ -185,17 +185,17 @@ def _layer_blobs(layer: Any) -> LayerBlobs:
 
 
 def _text(value: str | bytes) -> str:
-    """A string field. protobuf gives its bytes where they are no UTF-8, as in a name that is Chinese in another encoding."""
+    """A string field. protobuf gives bytes if they are not UTF-8, such as a Chinese name in another encoding."""
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _is_packed_once(message: Any) -> bool:
-    """Whether each array is there as one string or not at all. Values with a tag each are unknown fields to `raw`."""
+    """Whether each array is absent or one string. `raw` treats values that have a tag each as unknown fields."""
     return max(len(getattr(message, name)) for name in _ARRAYS) == 1 and len(UnknownFieldSet(message)) == 0
 
 
 def _packed_once(message: Any) -> Any:
-    """The same blob, whose arrays may be in several runs or have a tag for each value, as Caffe would write it."""
+    """The same blob as Caffe would write it. Its arrays may be in several runs, or have a tag for each value."""
     try:
         ordinary = caffe_pb2.BlobProto.FromString(message.SerializeToString())
     except DecodeError:
@@ -204,7 +204,7 @@ def _packed_once(message: Any) -> Any:
 
 
 def _values(message: Any, name: str) -> np.ndarray:
-    """The array `name` of a blob whose arrays are packed once: in double precision if it is there, else in single."""
+    """The array `name` of a blob whose arrays are packed once: double_data if present, else floats."""
     double = b"".join(getattr(message, f"double_{name}"))
     payload, dtype = (double, np.dtype("<f8")) if double else (b"".join(getattr(message, name)), np.dtype("<f4"))
     if len(payload) % dtype.itemsize:
@@ -214,7 +214,7 @@ def _values(message: Any, name: str) -> np.ndarray:
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A regular file (reading another might never end). Errors of the system and of the block say which file."""
+    """Opens a regular file (another kind might never end). Errors of the system and of the block name the file."""
     with located(os.fspath(path)):
         try:
             if os.path.exists(path) and not os.path.isfile(path):
@@ -230,10 +230,10 @@ def _opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def _parse(payload: bytes, kind: str) -> Any | None:
-    """The message, or None if the bytes are none or have nothing in it that a file of this kind needs.
+    """The message, or None if the bytes are no message, or lack what a file of this kind needs.
 
-    Many a byte string is a protobuf of unknown fields, so that parsing alone proves little. A net may have no layers, but
-    a name, say.
+    Many byte strings can be parsed as a protobuf of unknown fields, so parsing alone proves little. A net may have no
+    layers, but then it has something else, such as a name.
     """
     try:
         message = getattr(raw, kind).FromString(payload)
@@ -246,7 +246,7 @@ def _parse(payload: bytes, kind: str) -> Any | None:
 
 
 def _what_it_is(payload: bytes) -> str:
-    """What bytes that are not the expected message most likely are, as the end of a sentence."""
+    """The most likely kind of bytes that are not the expected message, as the end of a sentence."""
     head = payload[:4096]
     start = head.lstrip()[:64].lower()
     if not payload:

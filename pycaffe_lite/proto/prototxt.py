@@ -1,8 +1,8 @@
-"""Prototxt: protobuf's text format, read with the file, the line and the layer of every error.
+"""Prototxt, protobuf's text format. Every error has its file, line and layer.
 
-`google.protobuf.text_format` would read the same text, but it does not say which layer an error is in, and it forgets the
-lines: an error found later, when the net is built, could not name one. The grammar is that of C++ protobuf (`TextFormat`
-and `io::Tokenizer`) for proto2 messages, which is what Caffe reads.
+`google.protobuf.text_format` reads the same text, but does not say which layer an error is in, and forgets the lines, which
+errors of the net need later. The grammar is that of C++ protobuf (`TextFormat` and `io::Tokenizer`) for proto2 messages,
+which Caffe uses.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V0LayerPar
 from .source import Source, label, named_part
 from .upgrade import V1_TYPES
 
-MAX_DEPTH = 100  # messages inside messages: the default of C++ protobuf
-MAX_MIB = 256  # of a file: text is not larger, and a device has no end
-_SHOWN = 60  # characters of a token in an error message
+MAX_DEPTH = 100  # nested messages; the default of C++ protobuf
+MAX_MIB = 256  # the limit of a file: text is not larger, and a device file has no end
+_SHOWN = 60  # characters of a token that an error message shows
 
-# Some alternative always matches, so that reading takes linear time. Nothing is repeated without end but single characters:
-# for each repetition of a group `re` keeps a hundred bytes. A `number` is any run that begins like one, with more exponents
-# than a number has; of a `string` this finds the quote; `other` is a brace, a separator, or the beginning of an error.
+# One of the alternatives always matches, so reading takes linear time. Only single characters are repeated without limit,
+# because `re` keeps a hundred bytes for each repetition of a group. A `number` is any run that begins like a number, even
+# with too many exponents. A `string` is only its quote. An `other` is a brace, a separator or the start of an error.
 _TOKEN = re.compile(
     r"""[ \t\n\v\f\r]*
     (?: (?P<name> [A-Za-z_][A-Za-z0-9_]* )
@@ -76,8 +76,8 @@ _RANGES: dict[int, tuple[int, int]] = {
 def parse(text: str | bytes, message: Message, name: str = "") -> Source:
     """Reads prototxt text into an empty message. `name` is the file name for errors.
 
-    Raises PrototxtError for what C++ protobuf would refuse; only a byte order mark is skipped here.
-    Comments may be in any encoding, strings are in UTF-8.
+    Raises PrototxtError for everything that C++ protobuf refuses, except a byte order mark, which is skipped.
+    Comments may have any encoding; strings are UTF-8.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -88,12 +88,12 @@ def parse(text: str | bytes, message: Message, name: str = "") -> Source:
 
 
 def read(path: str | os.PathLike, message: Message) -> Source:
-    """Reads a prototxt file into an empty message. Raises PrototxtError, also for a file that cannot be read."""
+    """Reads a prototxt file into an empty message. Raises PrototxtError, also if the file cannot be read."""
     return parse(read_bytes(path), message, str(path))
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """What is in a prototxt file. Raises PrototxtError for one that cannot be read or has no end."""
+    """The bytes of a prototxt file. Raises PrototxtError if the file cannot be read or has no end."""
     try:
         with open(path, "rb") as file:
             pieces = iter(lambda: file.read(1 << 20), b"")
@@ -106,14 +106,14 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def to_text(message: Message) -> str:
-    """The message as prototxt: a field on each line, two blanks of indentation for each level."""
+    """The message as prototxt: one field per line, indented by two spaces per level."""
     return text_format.MessageToString(message)
 
 
 @dataclass(frozen=True)
 class _Field:
     name: str
-    type: int  # one of FieldDescriptorProto.TYPE_...
+    type: int  # a FieldDescriptorProto.TYPE_...
     repeated: bool
     required: bool
     message_type: Descriptor | None
@@ -122,7 +122,7 @@ class _Field:
 
 @cache
 def _fields(descriptor: Descriptor) -> dict[str, _Field]:
-    # Labels come from the descriptor's proto, because protobuf's runtimes disagree on the descriptor's own attribute.
+    # Labels are read from the descriptor's proto: the descriptor's own attribute differs between protobuf's runtimes.
     proto = descriptor_pb2.DescriptorProto()
     descriptor.CopyToProto(proto)
     labels = {item.name: item.label for item in proto.field}
@@ -140,7 +140,7 @@ def _fields(descriptor: Descriptor) -> dict[str, _Field]:
 
 
 def token_from(text: str, at: int) -> tuple[str, int, int]:
-    """The next token from an offset on: its kind (see `_TOKEN`, but for comments), where it starts, and where it ends."""
+    """The next token from an offset on: its kind (see `_TOKEN`, without comments), its start and its end."""
     while True:
         match = cast("re.Match[str]", _TOKEN.match(text, at))
         kind = cast(str, match.lastgroup)
@@ -153,7 +153,7 @@ def token_from(text: str, at: int) -> tuple[str, int, int]:
 
 
 def _end_of_string(text: str, start: int) -> int:
-    """Where the string ends whose quote is at `start`, or 0 if its line has no second quote without a backslash."""
+    """The end of the string whose quote is at `start`, or 0 if its line has no closing quote."""
     before = start
     while (end := text.find(text[start], before + 1)) >= 0 and text.find("\n", before, end) < 0:
         backslashes = 0
@@ -166,13 +166,13 @@ def _end_of_string(text: str, start: int) -> int:
 
 
 class _Parser:
-    """Recursive descent with one token ahead, which `kind`, `token`, `start` and `end` describe."""
+    """A recursive descent parser with one token of lookahead: `kind`, `token`, `start` and `end`."""
 
     def __init__(self, text: str, name: str):
         self.text = text
         self.source = Source(name)
         self.counted = 0, 1  # an offset and its line
-        self.open: list[tuple[Message, int]] = []  # the messages around the token, each with the offset of its brace
+        self.open: list[tuple[Message, int]] = []  # the messages around the token, with the offsets of their braces
         self.token, self.end = "", 0
         self.advance()
 
@@ -182,14 +182,14 @@ class _Parser:
         return self.source
 
     def advance(self) -> str:
-        """Steps over the token and returns it."""
+        """Moves to the next token, and returns the current one."""
         last = self.token
         self.kind, self.start, self.end = token_from(self.text, self.end)
         self.token = self.text[self.start : self.end]
         return last
 
     def line(self, offset: int) -> int:
-        """The line of an offset, counted on from the one that was asked for before."""
+        """The line of an offset; it continues counting from the offset of the last call."""
         before, line = self.counted if self.counted[0] <= offset else (0, 1)
         self.counted = offset, line + self.text.count("\n", before, offset)
         return self.counted[1]
@@ -197,7 +197,7 @@ class _Parser:
     # Messages and fields
 
     def body(self, message: Message, close: str) -> None:
-        """All fields of a message, up to the token that closes it (nothing closes the outermost: the text ends)."""
+        """All fields of a message, up to its closing token; the outermost message ends with the text."""
         fields = _fields(message.DESCRIPTOR)
         while self.token != close:
             if self.kind != "name":
@@ -215,7 +215,7 @@ class _Parser:
                 self.fail(f'{message.DESCRIPTOR.name} needs the field "{item.name}"', self.open[-1][1])
 
     def field(self, message: Message, item: _Field) -> None:
-        """A field's name, perhaps a colon, and a value or a list of values."""
+        """A field's name, an optional colon, and a value or a list of values."""
         start = self.start
         self.advance()
         if self.token == ":":
@@ -245,7 +245,7 @@ class _Parser:
             setattr(message, item.name, self.scalar(item))
 
     def message(self, parent: Message, item: _Field, start: int) -> None:
-        """A message in braces. The name of its field stands at `start`: that is its line for `Source`."""
+        """A message in braces. The name of its field is at `start`; `Source` gets the line of that."""
         close = _CLOSING.get(self.token)
         if close is None:
             self.fail_at_value(item, "a message in { }")
@@ -310,14 +310,14 @@ class _Parser:
         value = _to_integer(sign, self.token)
         if value is None or value not in enum_type.values_by_number:
             names = list(enum_type.values_by_name)
-            known = ", ".join(names) if len(names) < 10 else f"the names of {enum_type.name}"
+            expected = ", ".join(names) if len(names) < 10 else f"the names of {enum_type.name}"
             unquoted = self.token.strip("\"'")
             hint = (
                 f" (write {unquoted} without quotes)"
                 if unquoted in names
                 else did_you_mean(unquoted[:_SHOWN].upper(), names)
             )
-            self.fail_at_value(item, f"one of {known}", sign, hint)
+            self.fail_at_value(item, f"one of {expected}", sign, hint)
         self.advance()
         return value
 
@@ -388,7 +388,7 @@ class _Parser:
         self.fail(f'{message.DESCRIPTOR.name} has no field "{self.token[:_SHOWN]}"{hint}')
 
     def hint_for_old_form(self, item: _Field) -> str:
-        """What to write instead where a value has the form of the other of `layer` and `layers`."""
+        """A hint for a value that has the form of `layers` in `layer`, or of `layer` in `layers`."""
         message = self.open[-1][0]
         modern = {new: old for old, new in V1_TYPES.items()}
         if isinstance(message, LayerParameter) and item.name == "type" and self.token in V1_TYPES:
@@ -400,7 +400,7 @@ class _Parser:
         return ""
 
     def seen(self) -> str:
-        """The token, as an error shows it."""
+        """The token as errors show it."""
         if self.kind == "end":
             return "the end of the file"
         if self.kind == "other" and not self.token.isprintable():
@@ -416,24 +416,24 @@ def _to_integer(sign: str, text: str) -> int | None:
     if not _INTEGER.fullmatch(text):
         return None
     base = 10 if text == "0" or text[0] != "0" else 16 if text[1] in "xX" else 8
-    # Python takes quadratic time for long decimal numbers. These are beyond every range, whatever their value.
+    # Python takes quadratic time for long decimal numbers. Such numbers are out of every range, whatever their value.
     digits = text if len(text) < 25 or base != 10 else "9" * 25
     return int(sign + digits, base)
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:
-    """What an escape sequence stands for. Raises ValueError with the text of one that does not exist."""
-    found = {name: value for name, value in match.groupdict().items() if value is not None}
-    if "octal" in found:
-        return bytes([int(found["octal"], 8) & 0xFF])
-    if "hex" in found:
-        return bytes([int(found["hex"], 16)])
-    if "letter" in found:
-        return _LETTERS.get(found["letter"], found["letter"])
-    if "head" in found:  # two halves of a character beyond U+FFFF, as in UTF-16
-        code = 0x10000 + ((int(found["head"], 16) - 0xD800) << 10) + int(found["trail"], 16) - 0xDC00
-    elif found:
-        code = int(found.get("u4") or found["u8"], 16)
+    """The value of an escape sequence. Raises ValueError with the text of an unknown one."""
+    groups = {name: value for name, value in match.groupdict().items() if value is not None}
+    if "octal" in groups:
+        return bytes([int(groups["octal"], 8) & 0xFF])
+    if "hex" in groups:
+        return bytes([int(groups["hex"], 16)])
+    if "letter" in groups:
+        return _LETTERS.get(groups["letter"], groups["letter"])
+    if "head" in groups:  # two surrogates of a character beyond U+FFFF, as in UTF-16
+        code = 0x10000 + ((int(groups["head"], 16) - 0xD800) << 10) + int(groups["trail"], 16) - 0xDC00
+    elif groups:
+        code = int(groups.get("u4") or groups["u8"], 16)
     else:
         raise ValueError(match[0].decode("utf-8", "replace"))
     return chr(code).encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Where a message came from: the file, and the line of each layer, for errors that come up long after the file was read."""
+"""Where a message came from: the file and the line of each layer, for errors that occur long after reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .caffe_pb2 import LayerParameter, V1LayerParameter
 
 @dataclass
 class Source:
-    """Where a message came from. `name`: the file, as the user wrote it, or empty where there is none."""
+    """The origin of a message. `name`: the file name as the user wrote it, or empty if there is no file."""
 
     name: str = ""
     _layers: dict[str, list[tuple[tuple, int]]] = field(default_factory=dict)
@@ -19,8 +19,8 @@ class Source:
     def where(self, layer: Any = None) -> Place:
         """`net.prototxt:41: layer "ip2" (InnerProduct)`: the place of a layer, for an error; without a layer, the file.
 
-        `layer` is a LayerParameter of the net. The line is that of the `layer` keyword. Where a name occurs more than once
-        (in TRAIN and in TEST), the layer with the same tops and rules is meant, else the first.
+        `layer` is a LayerParameter of the net. The line is that of the `layer` keyword. If several layers have this name (in
+        TRAIN and in TEST), the layer with the same tops and rules is used, else the first.
         """
         if layer is None:
             return Place(self.name)
@@ -32,22 +32,22 @@ class Source:
         return Place(self.name, line, label(layer))
 
     def add(self, layer: LayerParameter | V1LayerParameter, line: int) -> None:
-        """Says on which line a layer stands."""
+        """Stores the line of a layer."""
         self._layers.setdefault(named_part(layer).name, []).append((_mark(layer), line))
 
 
 def _mark(layer: Any) -> tuple:
-    """What tells layers of one name apart."""
+    """The parts that distinguish layers with the same name."""
     return tuple(layer.top), tuple(rule.SerializeToString() for rule in (*layer.include, *layer.exclude))
 
 
 def named_part(layer: Any) -> Any:
-    """The message with the layer's name and type: in the V0 format that is a message inside the one with the tops."""
+    """The message with the layer's name and type. In the V0 format it is inside the message with the tops."""
     return layer.layer if isinstance(layer, V1LayerParameter) and layer.HasField("layer") else layer
 
 
 def label(layer: Any) -> str:
-    """`layer "ip2" (InnerProduct)`, of a layer of any generation."""
+    """`layer "ip2" (InnerProduct)`, for a layer of any format."""
     layer = named_part(layer)
     kind = layer.type
     if isinstance(layer, V1LayerParameter):

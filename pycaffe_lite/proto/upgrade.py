@@ -1,6 +1,6 @@
-"""Old nets and solvers in their present form, as src/caffe/util/upgrade_proto.cpp of Caffe defines it.
+"""Upgrades old nets and solvers to the present format, as defined by Caffe's src/caffe/util/upgrade_proto.cpp.
 
-A net has been through two formats before the present one, and each upgrade takes it one step further:
+There were two formats for nets before the present one, and each upgrade is one step:
 V0 `layers { layer { type: "conv" num_output: 8 } }` -> V1 `layers { type: CONVOLUTION convolution_param { num_output: 8 } }`
 -> `layer { type: "Convolution" convolution_param { num_output: 8 } }`.
 """
@@ -19,10 +19,10 @@ from .source import Source, label
 
 
 class LostField(str):
-    """A note on a field that the new format has no place for (Caffe drops those, too)."""
+    """A note on a field that the new format lacks. (Caffe drops these fields too.)"""
 
 
-# V0 type -> V1 type, and the V1 message that takes the fields of this type.
+# V0 type -> V1 type, and the V1 message that gets the fields of this type.
 _V0_TYPES: dict[str, tuple[str, str]] = {
     "accuracy": ("ACCURACY", ""),
     "bnll": ("BNLL", ""),
@@ -84,7 +84,7 @@ _V0_FIELDS: dict[str, tuple[str, set[str]]] = {
 _V0_LAYER_FIELDS = {"name": "name", "blobs": "blobs", "blobs_lr": "blobs_lr", "weight_decay": "weight_decay"}
 _V0_TRANSFORM_FIELDS = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
-# V1 type -> the messages of data layers whose fields of these names belong into transform_param now.
+# V1 type -> the message of the data layer whose fields of these names are now in transform_param.
 _V1_DATA = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 _TRANSFORM_FIELDS = ["scale", "mean_file", "crop_size", "mirror"]
 
@@ -132,7 +132,7 @@ V1_TYPES: dict[str, str] = {
     "WINDOW_DATA": "WindowData",
 }
 
-# V1 field with one value for each blob -> field of ParamSpec. All other fields keep their names.
+# V1 field with one value for each blob -> field of ParamSpec. Other fields keep their names.
 _V1_PARAM_FIELDS = {
     "param": "name",
     "blob_share_mode": "share_mode",
@@ -156,10 +156,10 @@ def net_needs_upgrade(net: NetParameter) -> bool:
 
 
 def upgrade_net(net: NetParameter, source: Source | None = None) -> list[str]:
-    """Brings a net into the present format, in place.
+    """Upgrades a net to the present format, in place.
 
-    Returns a sentence for each kind of upgrade, and a `LostField` for each field that got lost. Raises NetError where the
-    net makes no sense in its own format; `source` knows the places for the errors.
+    Returns a sentence for each kind of upgrade, and a `LostField` for each lost field. Raises NetError if the net makes no
+    sense in its own format; `source` gives the places for errors.
     """
     source = source or Source()
     notes: list[str] = []
@@ -177,9 +177,9 @@ def upgrade_net(net: NetParameter, source: Source | None = None) -> list[str]:
 
 
 def upgrade_solver(solver: SolverParameter, source: Source | None = None) -> list[str]:
-    """Brings a solver and the nets inside it into the present format, in place; returns a sentence for each upgrade.
+    """Upgrades a solver and the nets inside it to the present format, in place; returns a sentence for each upgrade.
 
-    Raises SolverError if the old `solver_type` and `type` are both given, NetError as `upgrade_net` does.
+    Raises SolverError if both the old `solver_type` and `type` are given, and NetError like `upgrade_net`.
     """
     source = source or Source()
     notes: list[str] = []
@@ -195,8 +195,8 @@ def upgrade_solver(solver: SolverParameter, source: Source | None = None) -> lis
 
 
 def default_snapshot_prefix(solver: SolverParameter, solver_path: str | os.PathLike) -> str:
-    """The prefix of snapshot files: `snapshot_prefix`, or where it is not given, the solver file's path without its last
-    extension; a prefix that is a folder gets the solver file's name."""
+    """The prefix of snapshot files. If `snapshot_prefix` is missing, it is the solver file's path without its last
+    extension; if it is a folder, the solver file's name is appended."""
     base = os.path.splitext(os.fspath(solver_path))[0]
     if not solver.HasField("snapshot_prefix"):
         return base
@@ -213,7 +213,7 @@ def _inner_nets(solver: SolverParameter) -> Iterator[NetParameter]:
 
 
 def _put(message: Message, name: str, value: Any) -> None:
-    """Sets a field from one of another message: a scalar, a message, or the values of a repeated field."""
+    """Sets a field to a value from another message: a scalar, a message, or the values of a repeated field."""
     field = getattr(message, name)
     if isinstance(value, Message):
         field.CopyFrom(value)
@@ -244,7 +244,7 @@ def _upgrade_v0(net: NetParameter, source: Source) -> list[str]:
 
 
 def _fold_padding(net: NetParameter, source: Source) -> list[str]:
-    """Removes the padding layers; the convolution or pooling behind each one pads for itself."""
+    """Removes the padding layers; the convolution or pooling after each one gets its padding."""
     producers: dict[str, V1LayerParameter | None] = dict.fromkeys(net.input)
     kept, notes = [], []
     for connection in net.layers:
@@ -278,7 +278,7 @@ def _check_padding(padding: V1LayerParameter, user: V1LayerParameter, source: So
 
 
 def _upgrade_v0_layer(connection: V1LayerParameter, source: Source) -> tuple[V1LayerParameter, list[str]]:
-    """The V1 layer, and the names of the fields that it has no place for."""
+    """The V1 layer, and the names of the fields that V1 lacks."""
     old = connection.layer
     layer = V1LayerParameter(bottom=connection.bottom, top=connection.top)
     type_name, param = _V0_TYPES.get(old.type, ("", ""))
@@ -297,7 +297,7 @@ def _upgrade_v0_layer(connection: V1LayerParameter, source: Source) -> tuple[V1L
             _put(layer.transform_param, _V0_TRANSFORM_FIELDS[name], value)
         elif old.type in types:
             _put(getattr(layer, param), new_name, value)
-        elif name == param:  # hdf5_output_param is a message in V0 already
+        elif name == param:  # hdf5_output_param is a message in V0 too
             _put(layer, name, value)
         elif name != "type":
             dropped.append(name)
@@ -348,9 +348,9 @@ def _set_params(layer: LayerParameter, name: str, values: list) -> None:
 
 
 def _upgrade_input(net: NetParameter, source: Source) -> list[str]:
-    """Turns input, input_shape and input_dim (four for each input) into one Input layer in front.
+    """Turns input, input_shape and input_dim (four for each input) into one Input layer at the start.
 
-    Inputs without any shape are dropped: old weight files have such, next to layers that only carry weights.
+    Inputs without a shape are dropped: old weight files have them, next to layers that only carry weights.
     """
     if net.input_shape:
         shapes = [list(shape.dim) for shape in net.input_shape]
@@ -358,8 +358,8 @@ def _upgrade_input(net: NetParameter, source: Source) -> list[str]:
         shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim) - 3, 4)]
     if net.input_shape or net.input_dim:
         if len(shapes) < len(net.input):
-            given = f"{len(net.input_shape)} input_shape" if net.input_shape else f"{len(net.input_dim)} input_dim"
-            message = f"{len(net.input)} inputs need an input_shape or four input_dim each, got {given}"
+            received = f"{len(net.input_shape)} input_shape" if net.input_shape else f"{len(net.input_dim)} input_dim"
+            message = f"{len(net.input)} inputs need an input_shape or four input_dim each, got {received}"
             raise NetError(message, source.where())
         _insert_input_layer(net, shapes)
         note = 'the fields "input", "input_dim" and "input_shape" were replaced by an Input layer'
@@ -386,7 +386,7 @@ def _has_old_batch_norm(layer: LayerParameter) -> bool:
 
 
 def _upgrade_batch_norm(net: NetParameter) -> list[str]:
-    """Keeps the solver off the running averages: nets used to ask for that with three param entries."""
+    """Keeps the solver from changing running averages. Nets used to need three `param` entries for that."""
     old = [layer for layer in net.layer if _has_old_batch_norm(layer)]
     for layer in old:
         for param in layer.param:

@@ -1,6 +1,6 @@
-"""The arena: all parameters of a net, their gradients and a solver's history, each in one piece of memory.
+"""The arena: the parameters of a net, their gradients and a solver's history, each in one piece of memory.
 
-So gradients are cleared at once, and parameters with equal multipliers, which stand side by side, are updated at once.
+So all gradients are cleared at once, and parameters with equal multipliers, which are adjacent, are updated at once.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..device import MemoryPart, SyncedMemory, current
 from ..layer import Layer
 from ..net.build import Learnable, Param
 
-ALIGNMENT = 256  # bytes: every parameter begins on such a boundary
+ALIGNMENT = 256  # in bytes: every parameter starts at a multiple of this
 
 
 @dataclass
 class Group:
-    """Parameters with equal multipliers, as one flat blob, and the history sets for it likewise."""
+    """Adjacent parameters with equal multipliers, as one flat blob, and their history sets as flat blobs."""
 
     blob: Blob
     history: list[Blob]
@@ -31,20 +31,20 @@ class Group:
 
 
 class Arena:
-    """Takes the parameters of a net over, with their values, and makes `history`: for each set a blob for each parameter.
+    """Moves the parameters of a net into one memory, and makes `history`: for each set, a blob for each parameter.
 
-    Parameters of layers that users wrote stay where they are, because such a layer may keep arrays that it made at set-up.
-    So do those that share memory by other means than their name. `outside` has their indices.
+    Parameters of users' layers are not moved, because such a layer may keep arrays that it made at set-up. Parameters that
+    share memory in other ways than by name are not moved either. `outside` has the indices of both.
 
-    A parameter may leave: who reshapes it, or lets it share other memory, gives it memory of its own. Then `is_whole` is
-    false, and the parameters have to be cleared and updated one by one.
+    A parameter leaves the arena when it is reshaped or made to share other memory. Then `is_whole` is false, and the
+    parameters have to be cleared and updated one by one.
     """
 
     def __init__(self, learnable: Sequence[Learnable], params: Sequence[Param], history_sets: int):
         self._learnable = learnable
-        self._multipliers = [multipliers(each) for each in learnable]
-        of_users = {param.learnable for param in params if _is_of_user(param.node.layer)}
-        self.outside = sorted(of_users | _tied([each.blob for each in learnable]))
+        self._multipliers = [multipliers(param) for param in learnable]
+        of_users = {param.learnable for param in params if _is_user_code(param.node.layer)}
+        self.outside = sorted(of_users | _tied([param.blob for param in learnable]))
         inside = [i for i in range(len(learnable)) if i not in self.outside]
         self._order = sorted(inside, key=lambda i: self._multipliers[i])
         self.dtype = learnable[0].blob.dtype if learnable else np.dtype(np.float32)
@@ -58,7 +58,7 @@ class Arena:
         self.groups = list(self._groups())
 
     def _layout(self) -> tuple[list[int], int]:
-        """Where each parameter begins, and the size of all."""
+        """The start of each parameter, and the total size."""
         starts, end, step = [0] * len(self._learnable), 0, ALIGNMENT // self.dtype.itemsize
         for i in self._order:
             starts[i] = end
@@ -102,14 +102,14 @@ class Arena:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every parameter that was taken over still has its memory here, and its multipliers."""
+        """Whether every parameter that was moved here still has its memory here, and its multipliers."""
         return all(
             self._learnable[i].blob.uses_memory(*parts) and multipliers(self._learnable[i]) == self._multipliers[i]
             for i, parts in self._parts.items()
         )
 
     def clear_gradients(self) -> None:
-        """Zeroes the gradients of all parameters, those that have left too."""
+        """Zeroes the gradients of all parameters, including those that have left the arena."""
         if self.is_whole:
             gradients = self._diff.on(current(), read=False)
             gradients[...] = 0
@@ -118,14 +118,14 @@ class Arena:
 
 
 def _tied(blobs: list[Blob]) -> set[int]:
-    """The indices of blobs whose memory is another's too: parameters of one name are one blob here, and do not count."""
+    """The indices of blobs that share memory. (Parameters that share a name are one blob here.)"""
     pairs = combinations(enumerate(blobs), 2)
     tied = {index for (i, a), (j, b) in pairs if a.shares_memory(b) for index in (i, j)}
     return tied | {i for i, blob in enumerate(blobs) if blob.is_borrowing}
 
 
 def _ranges(parts: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Neighbouring parts joined, as long as a blob can hold them."""
+    """Joins neighbouring parts into ranges that a blob can hold."""
     start, end = parts[0]
     for _, next_end in parts[1:]:
         if next_end - start > MAX_COUNT:
@@ -135,12 +135,12 @@ def _ranges(parts: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     yield start, end
 
 
-def _is_of_user(layer: Layer) -> bool:
-    """Whether it runs code that is not of this package."""
+def _is_user_code(layer: Layer) -> bool:
+    """Whether a layer runs code from outside of this package."""
     return bool(layer.imported_class(layer.param)) or not type(layer).__module__.startswith(f"{layer_types.__name__}.")
 
 
 def multipliers(learnable: Learnable) -> tuple[float, float]:
-    """The factors on the learning rate and on the weight decay; one that no layer gave is 1."""
+    """The factors on the learning rate and on the weight decay; 1 if no layer set one."""
     lr_mult, decay_mult = learnable.lr_mult, learnable.decay_mult
     return 1.0 if lr_mult is None else lr_mult, 1.0 if decay_mult is None else decay_mult

@@ -1,4 +1,4 @@
-"""The nets of a solver file: one to train, any number to test (Solver::InitTrainNet and InitTestNets)."""
+"""The nets of a solver file: one train net and any number of test nets (Solver::InitTrainNet and InitTestNets)."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ MakeNet = Callable[[NetParameter, Source], Any]
 
 
 def train_net(param: SolverParameter, where: str, make_net: MakeNet) -> Any:
-    """The net that `param` trains. `where` is the place of the solver file. Raises `SolverError` unless it names one."""
-    given = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
-    if len(given) != 1:
-        received = ", ".join(given) or "none"
+    """The net that `param` trains. `where` is the place of the solver file. Raises `SolverError` unless one net is given."""
+    fields = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
+    if len(fields) != 1:
+        received = ", ".join(fields) or "none"
         raise SolverError(
-            f"expected one of net, net_param, train_net, train_net_param; received {received}", field=next(iter(given), "")
+            f"expected one of net, net_param, train_net, train_net_param; received {received}", field=next(iter(fields), "")
         )
-    return _build(param, where, make_net, getattr(param, given[0]), TRAIN, param.train_state)
+    return _build(param, where, make_net, getattr(param, fields[0]), TRAIN, param.train_state)
 
 
 def test_nets(param: SolverParameter, where: str, make_net: MakeNet) -> list[Any]:
-    """`test_net_param`s, then `test_net`s, then `net` or `net_param` for the `test_iter`s that are left."""
-    own: list[Any] = [*param.test_net_param, *param.test_net]
+    """`test_net_param`s, then `test_net`s; the other `test_iter`s are for `net` or `net_param`."""
+    test_only: list[Any] = [*param.test_net_param, *param.test_net]
     generic: Any = param.net_param if param.HasField("net_param") else param.net if param.HasField("net") else None
-    least, count = len(own), len(param.test_iter)
-    if count < least or (generic is None and count > least):
-        given = next((name for name in ("test_iter", "test_net", "test_net_param") if getattr(param, name)), "")
-        raise SolverError(f"test_iter is given once for each test net: expected {least}, received {count}", field=given)
-    nets = own + [generic] * (count - least)
+    needed, count = len(test_only), len(param.test_iter)
+    if count < needed or (generic is None and count > needed):
+        field = next((name for name in ("test_iter", "test_net", "test_net_param") if getattr(param, name)), "")
+        raise SolverError(f"test_iter is given once for each test net: expected {needed}, received {count}", field=field)
+    nets = test_only + [generic] * (count - needed)
     states: list[NetState | None] = list(param.test_state) or [None] * len(nets)
     if len(states) != len(nets):
         raise SolverError(
@@ -46,27 +46,27 @@ def test_nets(param: SolverParameter, where: str, make_net: MakeNet) -> list[Any
 
 
 def _build(
-    param: SolverParameter, where: str, make_net: MakeNet, given: str | NetParameter, phase: Phase, state: NetState | None
+    param: SolverParameter, where: str, make_net: MakeNet, origin: str | NetParameter, phase: Phase, state: NetState | None
 ) -> Any:
-    if isinstance(given, str):
-        glog.info(f"Creating {Phase.Name(phase)} net from {given}")
-        net_param, source = read_net(given)
+    if isinstance(origin, str):
+        glog.info(f"Creating {Phase.Name(phase)} net from {origin}")
+        net_param, source = read_net(origin)
     else:
         net_param, source = NetParameter(), Source(where)
-        net_param.CopyFrom(given)
+        net_param.CopyFrom(origin)
     full_state = NetState(phase=phase)
     full_state.MergeFrom(net_param.state)
     if state is not None:
         full_state.MergeFrom(state)
     net_param.state.CopyFrom(full_state)
     net = make_net(net_param, source)
-    net.debug_info = phase == TEST and param.debug_info  # the train net's changes from step to step
+    net.debug_info = phase == TEST and param.debug_info  # the train net logs its changes at each step
     load_weights(net, param.weights)
     return net
 
 
 def load_weights(net: Net, names: Sequence[str]) -> None:
-    """Copies model files into a net; each name may be a list with commas, as on Caffe's command line."""
+    """Copies model files into a net. A name may be a comma-separated list, as on Caffe's command line."""
     for name in names:
         for path in filter(None, (part.strip() for part in name.split(","))):
             glog.info(f"Finetuning from {path}")

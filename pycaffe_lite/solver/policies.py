@@ -14,11 +14,11 @@ _NEED_STEPSIZE = ("step", "sigmoid")
 
 
 def check(param: SolverParameter) -> None:
-    """Raises `SolverError` where the policy is unknown or lacks what it needs."""
+    """Raises `SolverError` if the policy is unknown or a field that it needs is wrong."""
     policy = param.lr_policy
     if policy not in POLICIES:
-        what = f'unknown lr_policy "{policy}"{did_you_mean(policy, POLICIES)}' if policy else "lr_policy is not set"
-        raise SolverError(f"{what}; there are {', '.join(POLICIES)}", field="lr_policy")
+        problem = f'unknown lr_policy "{policy}"{did_you_mean(policy, POLICIES)}' if policy else "lr_policy is not set"
+        raise SolverError(f"{problem}; there are {', '.join(POLICIES)}", field="lr_policy")
     if policy in _NEED_GAMMA and param.gamma < 0:
         raise SolverError(f'lr_policy "{policy}" needs gamma >= 0, received {param.gamma:g}', field="lr_policy")
     if policy in _NEED_STEPSIZE and param.stepsize <= 0:
@@ -28,12 +28,12 @@ def check(param: SolverParameter) -> None:
 
 
 def learning_rate(param: SolverParameter, iteration: int, current_step: int) -> tuple[float, int]:
-    """The rate of `iteration`, and the number of steps taken so far, which `step` and `multistep` count.
+    """The rate of `iteration`, and the number of steps so far, which `step` and `multistep` count.
 
     fixed: base_lr. step: base_lr gamma^floor(i / stepsize). exp: base_lr gamma^i. inv: base_lr (1 + gamma i)^-power.
     multistep: base_lr gamma^(number of stepvalues passed). poly: base_lr (1 - i / max_iter)^power.
     sigmoid: base_lr / (1 + e^(-gamma (i - stepsize))).
-    Raises `SolverError` where the rate is too large for a float.
+    Raises `SolverError` if the rate is too large for a float.
     """
     try:
         return _learning_rate(param, iteration, current_step)
@@ -59,7 +59,7 @@ def _learning_rate(param: SolverParameter, iteration: int, current_step: int) ->
     if policy == "inv":
         return base * (1 + gamma * iteration) ** -param.power, current_step
     if policy == "poly":
-        # real Caffe gives NaN beyond max_iter; a run that goes on there learns nothing more
+        # Caffe computes NaN beyond max_iter; here the rate stays 0
         return base * max(0.0, 1 - iteration / param.max_iter) ** param.power, current_step
     if policy == "sigmoid":
         return base * _sigmoid(gamma * (iteration - param.stepsize)), current_step

@@ -1,7 +1,7 @@
 """The update rules. Each runs as one pass over a parameter: normalise, regularise, compute the update, apply it.
 
-`w` is the parameter, `g` its gradient, `rate` the learning rate times the parameter's lr_mult. The update that is
-subtracted from `w` stays behind in the gradient, as in Caffe (src/caffe/solvers/*.cpp).
+`w` is the parameter, `g` its gradient, `rate` the learning rate times the parameter's lr_mult. The update that is subtracted
+from `w` is left in the gradient, as in Caffe (src/caffe/solvers/*.cpp).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .solver import Solver, at_once, register
 
 @inlined
 def gradient(w, g, scale, l2, l1):
-    """The gradient of the mean loss and of the regularisation."""
+    """The gradient of the mean loss plus that of the regularisation."""
     return scale * g + l2 * w + l1 * np.sign(w)
 
 
@@ -33,8 +33,8 @@ def sgd_update(w, g, velocity, *, rate, scale, l2, l1, momentum):
 class SGDSolver(Solver):
     """v = momentum v + rate g; w -= v.
 
-    The base of all rules. A subclass brings an elementwise operation, `rule`, of `w`, `g` and its history sets, which
-    returns the new ones in this order, and names in `fields` which fields of the solver file it takes besides `rate`,
+    The base of all rules. A subclass defines `rule`, an elementwise operation on `w`, `g` and its history sets that returns
+    their new values in this order. Its `fields` are the fields of the solver file that `rule` takes besides `rate`,
     `scale`, `l2` and `l1`.
     """
 
@@ -114,7 +114,7 @@ def adadelta_update(w, g, squares, updates, *, rate, scale, l2, l1, momentum, de
 
 @register("AdaDelta")
 class AdaDeltaSolver(SGDSolver):
-    """h = momentum h + (1 - momentum) g^2; s = g sqrt((u + delta) / (h + delta)); u likewise of s^2; w -= rate s.
+    """h = momentum h + (1 - momentum) g^2; s = g sqrt((u + delta) / (h + delta)); u the same of s^2; w -= rate s.
 
     Zeiler, ADADELTA: an adaptive learning rate method, 2012.
     """

@@ -1,10 +1,10 @@
 """Solver states on disk, binary or HDF5 as Caffe writes them: iteration, name of the model, steps taken, and history.
 
-What an exact resume needs besides stands in fields of our own (see SolverState in caffe.proto), which Caffe skips. An HDF5
-state holds them as one message, in the bytes of a data set that Caffe does not look for.
+An exact resume needs more than Caffe stores. This is in fields of our own (see SolverState in caffe.proto), which Caffe
+ignores. An HDF5 state holds these fields as one message, in the bytes of a data set that Caffe does not read.
 
-A pair is a state and the model that it names. Each file is written whole or not at all, the model first: a state that is
-there has its model.
+A snapshot is a state and the model that it names. Each file is written completely or not at all, the model first, so a
+state always has its model.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from ..files import new_hdf5
 from ..net.states import LayerState
 from ..proto import model_file
 
-_MAX_INT = 2**31 - 1  # of an int32 in the file
+_MAX_INT = 2**31 - 1  # the largest int32
 _OURS = "pycaffe_lite"  # the data set of an HDF5 state with the fields that Caffe does not have
 
 
 @dataclass
 class State:
-    """What a solver needs to go on. `history` holds arrays in the order of the learnable parameters, set after set."""
+    """What a solver needs to resume. `history` has an array for each learnable parameter, set after set."""
 
     iteration: int
     learned_net: str  # the model file
     current_step: int
     history: list[np.ndarray]
-    losses: list[float] = field(default_factory=list)  # the window of the smoothed loss
-    threads: int | None = None  # of kernels; None: a state of real Caffe, which has nothing of what follows
-    layers: dict[int, list[LayerState]] = field(default_factory=dict)  # by net: 0 is the train net, then the test nets
+    losses: list[float] = field(default_factory=list)  # the last losses, whose mean is the smoothed loss
+    threads: int | None = None  # the number of kernel threads; None in a state of Caffe, which lacks the fields from here on
+    layers: dict[int, list[LayerState]] = field(default_factory=dict)  # by net: 0 is the train net, the test nets follow
     model_crc: int | None = None  # CRC-32 of the model file
 
 
 def read(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None = None) -> State:
-    """Reads a solver state, recognised by content, whose history is to have these shapes (or others with equal counts).
+    """Reads a solver state, whose format is detected. Its history must have these shapes, or other shapes of equal counts.
 
-    Raises `ModelFileError` for a file that is damaged or belongs to another net or type of solver.
+    Raises `ModelFileError` for a file that is damaged or belongs to another net or solver type.
     """
     state = _read_hdf5(path, shapes) if model_file.is_hdf5(path) else _read_binary(path, shapes)
     if not (0 <= state.iteration <= _MAX_INT and 0 <= state.current_step <= _MAX_INT):
@@ -66,7 +66,7 @@ def read(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None = Non
 
 
 def write(path: str | os.PathLike, state: State) -> None:
-    """Writes a binary .solverstate. Raises `ModelFileError` where the system refuses."""
+    """Writes a binary .solverstate. Raises `ModelFileError` if the system refuses."""
     message = model_file.raw.SolverState(
         iter=state.iteration, learned_net=state.learned_net, current_step=state.current_step
     )
@@ -77,11 +77,11 @@ def write(path: str | os.PathLike, state: State) -> None:
 
 
 def write_hdf5(path: str | os.PathLike, state: State) -> None:
-    """Writes an HDF5 .solverstate.h5. Raises `ModelFileError` where the system refuses."""
+    """Writes an HDF5 .solverstate.h5. Raises `ModelFileError` if the system refuses."""
     name = os.fsencode(state.learned_net)
     with new_hdf5(path) as file:
         file["iter"] = np.array([state.iteration], np.int32)
-        # Caffe reads the name as a C string, so a zero byte has to follow it
+        # Caffe reads the name as a C string, so it ends with a zero byte
         file.create_dataset("learned_net", data=name, dtype=h5py.string_dtype("utf-8", len(name) + 1))
         file["current_step"] = np.array([state.current_step], np.int32)
         history = file.create_group("history")
@@ -91,17 +91,17 @@ def write_hdf5(path: str | os.PathLike, state: State) -> None:
 
 
 def _our_fields(state: State) -> Any:
-    """The fields of `state` that Caffe does not have, in a message of their own."""
+    """The fields of `state` that Caffe does not have, as a message."""
     message = model_file.raw.SolverState(losses=state.losses, threads=state.threads, model_crc=state.model_crc)
     for index, layers in state.layers.items():
-        for one in layers:
+        for layer_state in layers:
             try:
-                text, arrays = _to_json(one.state)
+                text, arrays = _to_json(layer_state.state)
             except (TypeError, ValueError) as error:
                 raise ModelFileError(
-                    f'layer "{one.layer}": a file cannot hold what its save_state returned: {error}'
+                    f'layer "{layer_state.layer}": a file cannot hold what its save_state returned: {error}'
                 ) from error
-            entry = message.layer_state.add(net=index, layer=one.layer, state=text)
+            entry = message.layer_state.add(net=index, layer=layer_state.layer, state=text)
             for array in arrays:
                 model_file.encode_blob(entry.blobs.add(), array)
     message.layer_states = len(message.layer_state)
@@ -109,7 +109,7 @@ def _our_fields(state: State) -> Any:
 
 
 def _to_json(state: dict[str, Any]) -> tuple[str, list[np.ndarray]]:
-    """A text, in which {"array": i} stands for array i, and the arrays."""
+    """The state as JSON, with {"array": i} in place of array i, and the arrays."""
     arrays: list[np.ndarray] = []
 
     def stand_in(array: Any) -> dict[str, int]:
@@ -122,10 +122,10 @@ def _to_json(state: dict[str, Any]) -> tuple[str, list[np.ndarray]]:
 
 
 def _from_json(text: str | bytes, arrays: list[np.ndarray]) -> dict[str, Any]:
-    """What `_to_json` took."""
+    """The inverse of `_to_json`."""
 
-    def fill_in(found: dict[str, Any]) -> Any:
-        return arrays[found["array"]] if found.keys() == {"array"} else found
+    def fill_in(value: dict[str, Any]) -> Any:
+        return arrays[value["array"]] if value.keys() == {"array"} else value
 
     state = json.loads(text, object_hook=fill_in)
     if not isinstance(state, dict):
@@ -134,7 +134,7 @@ def _from_json(text: str | bytes, arrays: list[np.ndarray]) -> dict[str, Any]:
 
 
 def _add_our_fields(state: State, message: Any) -> None:
-    """Fills in what is in a message that may come from anywhere."""
+    """Fills in our fields from a message, which is checked because the file may be damaged."""
     if not message.HasField("threads"):
         return
     if not message.HasField("layer_states") or message.layer_states != len(message.layer_state):
@@ -145,23 +145,23 @@ def _add_our_fields(state: State, message: Any) -> None:
         name = entry.layer if isinstance(entry.layer, str) else entry.layer.decode("utf-8", "replace")
         try:
             arrays = [blob.data.reshape(blob.shape) for blob in map(model_file.decode_blob, entry.blobs)]
-            found = LayerState(name, _from_json(entry.state, arrays))
+            layer_state = LayerState(name, _from_json(entry.state, arrays))
         except (ValueError, TypeError, LookupError, RecursionError, ModelFileError) as error:
             raise ModelFileError(f'a damaged solver state: layer "{name}": {error}') from error
-        state.layers.setdefault(entry.net, []).append(found)
+        state.layers.setdefault(entry.net, []).append(layer_state)
 
 
 def warn_if_not_exact(state: State, path: str) -> None:
-    """Says why a run that goes on from `state` will not be, bit for bit, the one that it comes from."""
+    """Warns if a run from `state` will not have the same bits as the original run, and says why."""
     if state.threads is None:
-        what = "it does not say where data and random streams stood, as those of real Caffe: they start anew"
+        reason = "it does not say where data and random streams stood, as those of real Caffe: they start anew"
     elif state.threads != num_threads():
-        what = (
+        reason = (
             f"it comes from a run on {state.threads} threads, this one has {num_threads()}: sums differ in their last bits"
         )
     else:
         return
-    glog.warning(f"{path}: {what}")
+    glog.warning(f"{path}: {reason}")
 
 
 def _read_binary(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None) -> State:
@@ -197,14 +197,14 @@ def _read_hdf5(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None
 
 
 def _read_array(index: int, dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
-    _check_blob(index, dataset.shape, shape)  # before memory is taken for what the file claims to hold
+    _check_blob(index, dataset.shape, shape)  # before memory is allocated for the claimed size
     if dataset.dtype.kind not in "iuf":
         raise ModelFileError(f"history blob {index} holds {dataset.dtype}, no numbers")
     return dataset[()].reshape(shape)
 
 
 def _read_message(dataset: h5py.Dataset) -> Any:
-    if dataset.dtype != np.uint8 or dataset.size > dataset.id.get_storage_size():  # a claim that its bytes do not fill
+    if dataset.dtype != np.uint8 or dataset.size > dataset.id.get_storage_size():  # more bytes than the file has
         raise ModelFileError(f'the data set "{_OURS}" of the state is damaged')
     try:
         return model_file.raw.SolverState.FromString(dataset[()].tobytes())
@@ -212,18 +212,18 @@ def _read_message(dataset: h5py.Dataset) -> Any:
         raise ModelFileError(f'the data set "{_OURS}" of the state is damaged: {error}') from error
 
 
-def _check_number(found: int, shapes: Sequence[tuple[int, ...]]) -> None:
-    if found != len(shapes):
+def _check_number(count: int, shapes: Sequence[tuple[int, ...]]) -> None:
+    if count != len(shapes):
         raise ModelFileError(
-            f"the state has {found} history blobs, this type of solver needs {len(shapes)} on this net: "
+            f"the state has {count} history blobs, this type of solver needs {len(shapes)} on this net: "
             "it belongs to another net or type of solver"
         )
 
 
-def _check_blob(index: int, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if math.prod(found) != math.prod(shape):
+def _check_blob(index: int, received: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if math.prod(received) != math.prod(shape):
         raise ModelFileError(
-            f"history blob {index} is {shape_text(found)}, this net needs {shape_text(shape)}: it belongs to another net"
+            f"history blob {index} is {shape_text(received)}, this net needs {shape_text(shape)}: it belongs to another net"
         )
 
 
@@ -232,9 +232,9 @@ def _read_int(dataset: h5py.Dataset) -> int:
 
 
 def find_model(state: State, path: str | os.PathLike) -> str:
-    """The model that the state in file `path` names: as named, else beside it (the run may have moved to another folder).
+    """The path of the model of a state: the path in the state or, if the run has moved, the same name beside `path`.
 
-    Raises `ModelFileError` if that is not the file which was written with the state.
+    Raises `ModelFileError` if this is not the file that was written with the state.
     """
     beside, model = Path(path).parent / Path(state.learned_net).name, state.learned_net
     if not Path(model).exists() and beside.exists():
@@ -245,7 +245,7 @@ def find_model(state: State, path: str | os.PathLike) -> str:
 
 
 def checksum(path: str | os.PathLike) -> int:
-    """The CRC-32 of a file. Raises `ModelFileError` where it cannot be read."""
+    """The CRC-32 of a file. Raises `ModelFileError` if the file cannot be read."""
     crc = 0
     try:
         with open(path, "rb") as file:
@@ -262,21 +262,21 @@ _ENDINGS = (".solverstate", ".solverstate.h5", ".caffemodel", ".caffemodel.h5")
 
 
 def _of_prefix(prefix: str) -> dict[int, list[Path]]:
-    """All snapshot files of a prefix by iteration, latest first; of one iteration, states come before models."""
+    """All snapshot files of a prefix by iteration, latest first; states come before models."""
     folder, name = Path(prefix).parent, re.escape(Path(f"{prefix}_").name)
     pattern = re.compile(rf"{name}iter_([0-9]{{1,10}})({'|'.join(map(re.escape, _ENDINGS))})")
-    found: dict[int, list[Path]] = {}
+    files: dict[int, list[Path]] = {}
     with suppress(FileNotFoundError):
         for path in folder.iterdir():
             if match := pattern.fullmatch(path.name):
-                found.setdefault(int(match[1]), []).append(path)
+                files.setdefault(int(match[1]), []).append(path)
     return {
-        iteration: sorted(found[iteration], key=lambda path: ".caffemodel" in path.name) for iteration in sorted(found)[::-1]
+        iteration: sorted(files[iteration], key=lambda path: ".caffemodel" in path.name) for iteration in sorted(files)[::-1]
     }
 
 
 def check(path: str | os.PathLike) -> None:
-    """Raises `ModelFileError` unless a state and the model that it names are whole."""
+    """Raises `ModelFileError` if a state or its model is damaged."""
     state = read(path)
     model = find_model(state, path)
     if not model_file.is_hdf5(model):
@@ -290,7 +290,7 @@ def check(path: str | os.PathLike) -> None:
 
 
 def newest(prefix: str) -> str | None:
-    """The state of the latest whole pair of a prefix, or None. Later states that are not whole are named in a warning."""
+    """The latest state that is intact and has an intact model, or None. Warns about later ones that are not."""
     for files in _of_prefix(prefix).values():
         for path in files:
             if ".solverstate" not in path.name:
@@ -305,16 +305,16 @@ def newest(prefix: str) -> str | None:
 
 
 def prune(prefix: str, iteration: int, keep: int) -> None:
-    """Removes the snapshots before `iteration`, which was just written, but for the latest `keep` - 1."""
+    """Removes the snapshots before `iteration`, the one just written, except the latest `keep` - 1."""
     files = _of_prefix(prefix)
-    earlier = [one for one in files if one < iteration]
-    for path in (path for one in earlier[keep - 1 :] for path in files[one]):
+    earlier = [earlier_iteration for earlier_iteration in files if earlier_iteration < iteration]
+    for path in (path for earlier_iteration in earlier[keep - 1 :] for path in files[earlier_iteration]):
         with suppress(OSError):
             path.unlink()
 
 
 def remove_temporary(prefix: str) -> None:
-    """Removes what a killed run has left half-written. To be called by the one that holds the lock of the prefix."""
+    """Removes the incomplete files of a killed run. The caller holds the lock of the prefix."""
     hidden = Path(prefix).parent.glob(f".{glob.escape(Path(prefix).name)}_iter_*.tmp")
     for path in hidden:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Snapshots of a running solver, and going on from one exactly where the run stood that wrote it."""
+"""Writes snapshots of a running solver, and resumes from one exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_folder(prefix: str) -> None:
-    """Raises `SolverError` unless snapshots with that prefix can be written."""
+    """Raises `SolverError` if snapshots with that prefix cannot be written."""
     if not prefix:
         raise SolverError("snapshots are to be written, but snapshot_prefix is empty", field="snapshot_prefix")
     folder = Path(prefix).parent
@@ -31,7 +31,7 @@ def check_folder(prefix: str) -> None:
 
 
 def snapshot(solver: Solver) -> None:
-    """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (with `.h5` behind for HDF5), and removes old ones."""
+    """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (plus `.h5` for HDF5), and removes old snapshots."""
     param = solver.param
     if solver.on_nan == "stop" and (bad := finite.bad_parameter(solver.net)):
         raise SolverError(f"iteration {solver.iter}: no snapshot is written of {bad}{last(solver)}", solver.where)
@@ -64,19 +64,19 @@ def _state(solver: Solver, model: str) -> snapshots.State:
 
 
 def last(solver: Solver) -> str:
-    """The end of an error message: which snapshot there is to go back to."""
+    """The end of an error message: the snapshot from which training can resume."""
     return f"; the last snapshot is {solver.last_snapshot}" if solver.last_snapshot else "; there is no snapshot yet"
 
 
 @contextlib.contextmanager
 def exclusive(solver: Solver) -> Iterator[None]:
-    """Holds the lock on the snapshot prefix, `<prefix>.lock`: another run on it is a `SolverError`.
+    """Holds the lock on the snapshot prefix, `<prefix>.lock`. If another run holds it, this is a `SolverError`.
 
-    Blocks may stand in each other. A prefix that nothing can be written to needs no lock.
+    Blocks may nest. If the lock file cannot be written, snapshots cannot be either, so no lock is needed.
     """
     with contextlib.ExitStack() as stack:
-        prefix, held = solver.param.snapshot_prefix, solver.holds_prefix
-        if prefix and not held:
+        prefix, was_held = solver.param.snapshot_prefix, solver.holds_prefix
+        if prefix and not was_held:
             with contextlib.suppress(OSError):
                 stack.enter_context(locked(f"{prefix}.lock"))
                 snapshots.remove_temporary(prefix)
@@ -84,11 +84,11 @@ def exclusive(solver: Solver) -> Iterator[None]:
         try:
             yield
         finally:
-            solver.holds_prefix = held
+            solver.holds_prefix = was_held
 
 
 def restore(solver: Solver, path: str) -> None:
-    """Goes on from a solver state and the model that it names. Nothing changes when state or model does not fit."""
+    """Resumes from a solver state and the model that it names. Nothing changes if one of them does not fit."""
     blobs = [blob for blobs in solver.history for blob in blobs]
     with located(path):
         state = snapshots.read(path, [blob.shape for blob in blobs])

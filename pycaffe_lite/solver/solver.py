@@ -1,7 +1,7 @@
 """The training loop (Caffe's solver.cpp): step, test, display, snapshot, restore.
 
-One step clears the gradients, tests when it is time, runs `iter_size` forward and backward passes, updates with the rate of
-the present iteration, counts it, and snapshots when it is time.
+One step clears the gradients, tests if it is time, runs `iter_size` forward and backward passes, updates with the current
+rate, counts the iteration, and writes a snapshot if it is time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .testing import log_outputs, output_values
 
 
 class Action(enum.Enum):
-    """What a signal asks of a running solver."""
+    """What a signal tells a running solver to do."""
 
     NONE = 0
     STOP = 1
@@ -39,24 +39,25 @@ U = TypeVar("U", bound=Callable[..., None])
 
 
 def at_once(update: U) -> U:
-    """Decorator of a solver's `update` that works element by element, and so on several parameters as on one.
+    """Decorator of a solver's `update` that works element by element, so that it can update several parameters at once.
 
-    A subclass that brings another `update`, as for norms of whole parameters, is given one parameter at a time.
+    A subclass with another `update`, for example one that uses norms of whole parameters, gets one parameter at a time.
     """
-    setattr(update, "is_at_once", True)  # noqa: B010  mypy knows no attributes of functions
+    setattr(update, "is_at_once", True)  # noqa: B010  mypy does not allow function attributes
     return update
 
 
 class Solver:
     """Trains the net that `param` names; paths in it are relative to the current folder.
 
-    `net` and `test_nets` are made by `make_net(NetParameter, Source)`, `Net` by default. Subclasses bring the update rule
-    and say in `history_sets` how many history blobs it keeps for each parameter.
+    `net` and `test_nets` are made by `make_net(NetParameter, Source)`, `Net` by default. Subclasses define the update rule,
+    and `history_sets`, the number of history blobs for each parameter.
     Raises `SolverError` for a solver file that asks for something impossible.
 
-    - `on_nan`: what a loss that is NaN or infinite does. "continue" trains on, as Caffe; "stop" raises a `SolverError` that
-      names the layer it came from, and refuses to snapshot parameters that are not finite. The command line stops.
-    - `keep_snapshots`: how many snapshots of the prefix stay on disk; 0 keeps all.
+    - `on_nan`: the reaction to a loss that is NaN or infinite. "continue" trains on, as Caffe does. "stop" raises a
+      `SolverError` that names the layer it came from, and refuses to snapshot parameters that are not finite. The command
+      line stops.
+    - `keep_snapshots`: how many snapshots of the prefix are kept on disk; 0 keeps all.
     """
 
     history_sets = 1
@@ -77,15 +78,15 @@ class Solver:
         self.current_step = 0
         self.arena = Arena(self.net.learnable, self.net.all_params, self.history_sets)
         self.history = self.arena.history
-        self.update_each = False  # updates parameters one by one, for whoever measures them
+        self.update_each = False  # updates parameters one by one, for code that measures each update
         self.on_nan = "continue"
         self.keep_snapshots = 0
         self.smoothed_loss = 0.0
-        self.losses: deque[float] = deque(maxlen=param.average_loss)  # what it is the mean of
+        self.losses: deque[float] = deque(maxlen=param.average_loss)  # the losses that the smoothed loss averages
         self.states_before_test: list[list[states.LayerState]] | None = None  # of the test nets, while they are tested
         self.holds_prefix = False
-        self.last_rate = 0.0  # of the latest update
-        self.last_snapshot = ""  # the state file
+        self.last_rate = 0.0  # of the last update
+        self.last_snapshot = ""  # the path of the last state file
         self.stopped_early = False
         self.requested_action: Callable[[], Action] = lambda: Action.NONE
         self._callbacks: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
@@ -95,7 +96,7 @@ class Solver:
     def update(self, blob: Blob, history: list[Blob], rate: float, scale: float, l2: float, l1: float) -> None:
         """Updates one parameter from its gradient `scale * diff + l2 * data + l1 * sign(data)`.
 
-        One that is marked as `at_once` is given several parameters with equal multipliers as one flat blob.
+        If it is marked with `at_once`, several parameters with equal multipliers may come as one flat blob.
         """
         raise NotImplementedError
 
@@ -121,7 +122,7 @@ class Solver:
 
     @staticmethod
     def load_weights(net: Net, names: Sequence[str]) -> None:
-        """Copies model files into a net; each name may be a list with commas, as on Caffe's command line."""
+        """Copies model files into a net. A name may be a comma-separated list, as on Caffe's command line."""
         nets.load_weights(net, names)
 
     def add_callback(self, on_start: Callable[[], Any], on_gradients_ready: Callable[[], Any]) -> None:
@@ -129,7 +130,7 @@ class Solver:
         self._callbacks.append((on_start, on_gradients_ready))
 
     def close(self) -> None:
-        """Closes the nets: their threads and databases."""
+        """Closes the nets, with their threads and databases."""
         for net in [self.net, *self.test_nets]:
             net.close()
 
@@ -144,11 +145,11 @@ class Solver:
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Trains until `max_iter`, from a solver state if one is given, and writes a last snapshot.
 
-        A second run on the same snapshot prefix is refused meanwhile.
+        During the run, another run with the same snapshot prefix is refused.
         """
         if self.param.snapshot_after_train:
             with located(self.where):
-                snapshotting.check_folder(self.param.snapshot_prefix)  # now, and not after days of training
+                snapshotting.check_folder(self.param.snapshot_prefix)  # fails now, not after days of training
         with self.exclusive():
             self._solve(resume_file)
 
@@ -175,7 +176,7 @@ class Solver:
         glog.info(f"Optimization Done. {self.iter - start} iterations in this run.")
 
     def step(self, iterations: int) -> None:
-        """Trains for so many iterations. The window of `average_loss` starts anew."""
+        """Trains for so many iterations. Smoothing of the loss starts anew."""
         self.losses.clear()
         self._train(iterations)
 
@@ -213,8 +214,8 @@ class Solver:
         """One forward and one backward pass; returns the loss."""
         loss = self.net.forward_backward()
         if self.on_nan == "stop" and not math.isfinite(loss):
-            what = f"iteration {self.iter}: the loss is {loss:g}, {finite.first_bad_output(self.net)}"
-            raise SolverError(what + snapshotting.last(self), self.where)
+            message = f"iteration {self.iter}: the loss is {loss:g}, {finite.first_bad_output(self.net)}"
+            raise SolverError(message + snapshotting.last(self), self.where)
         return loss
 
     def apply_update(self) -> None:
@@ -233,14 +234,14 @@ class Solver:
                 self.update(blob, history, rate * lr_mult, scale, l2, l1)
 
     def _updates(self) -> Iterator[tuple[Blob, list[Blob], float, float]]:
-        """What is updated together: blobs, their history, and the factors on learning rate and weight decay."""
-        alone: Sequence[int] = range(len(self.net.learnable))
-        at_once = getattr(type(self).update, "is_at_once", False) and not self.update_each
-        if at_once and self.arena.is_whole:
+        """Each update: a blob, its history, and the factors on learning rate and weight decay."""
+        single: Sequence[int] = range(len(self.net.learnable))
+        in_groups = getattr(type(self).update, "is_at_once", False) and not self.update_each
+        if in_groups and self.arena.is_whole:
             for group in self.arena.groups:
                 yield group.blob, group.history, group.lr_mult, group.decay_mult
-            alone = self.arena.outside
-        for i in alone:
+            single = self.arena.outside
+        for i in single:
             learnable = self.net.learnable[i]
             history = [blobs[i] for blobs in self.history]
             if any(blob.count != learnable.blob.count for blob in history):
@@ -257,7 +258,7 @@ class Solver:
             diff = learnable.blob.diff_in
             squares += float(array_module(diff).vdot(diff, diff))
         norm = math.sqrt(squares)
-        if not norm > limit:  # NaN is none: it would make one of every parameter
+        if not norm > limit:  # a NaN must not scale: it would make every parameter NaN
             return 1.0
         scale = limit / norm
         glog.info(f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by scale factor {scale:g}")
@@ -290,12 +291,12 @@ class Solver:
     def test(self, index: int = 0) -> list[float]:
         """Tests one net: runs it for its `test_iter` batches on the training net's weights and logs the mean outputs.
 
-        Returns them, a number for each element of each output; none if a signal stopped the test or there are no batches.
+        Returns them, one number per element of each output; nothing if a signal stopped the test or there are no batches.
         """
         return testing.test(self, index)
 
     def stop_requested_while_testing(self) -> bool:
-        """Does what a signal asked for since it was last looked at. True: the test is to end."""
+        """Handles the last signal, and returns whether the test has to stop."""
         action = self.requested_action()
         if action is Action.SNAPSHOT:
             self.snapshot()
@@ -303,21 +304,21 @@ class Solver:
         return self.stopped_early
 
     def snapshot(self) -> None:
-        """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (with `.h5` behind for HDF5).
+        """Writes `<prefix>_iter_<n>.caffemodel` and `.solverstate` (plus `.h5` for HDF5).
 
-        Afterwards it removes old ones as `keep_snapshots` says.
+        Then it removes old snapshots as `keep_snapshots` says.
         """
         snapshotting.snapshot(self)
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
-        """Holds the lock on the snapshot prefix: another run on it is a `SolverError`. `solve` does this itself."""
+        """Holds the lock on the snapshot prefix; another run with it is a `SolverError`. `solve` does this itself."""
         return snapshotting.exclusive(self)
 
     def restore(self, path: str | os.PathLike) -> None:
-        """Goes on from a solver state and the model that it names, exactly where the run stood that wrote them.
+        """Resumes exactly from a solver state and the model that it names.
 
-        A warning says where it cannot be exact: a state of real Caffe, which knows nothing of data and random streams, or
-        one of another number of threads. Nothing changes when state or model does not fit.
+        Warns if the run cannot be exact: a state of Caffe says nothing about data and random streams, and sums depend on the
+        number of threads. Nothing changes if state or model does not fit.
         """
         snapshotting.restore(self, os.fspath(path))
 
@@ -342,7 +343,7 @@ S = TypeVar("S", bound=type[Solver])
 
 
 def register(name: str) -> Callable[[S], S]:
-    """Class decorator: makes a solver known under the name that `type:` gives in a solver file."""
+    """Class decorator: registers a solver under its `type:` in a solver file."""
     return _REGISTRY.register(name)  # type: ignore[return-value]  # the same class
 
 

@@ -1,4 +1,4 @@
-"""Tests while training: the mean outputs of the test nets on the weights of the training net (Solver::TestAll)."""
+"""Tests during training: the mean outputs of the test nets with the weights of the training net (Solver::TestAll)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def test_all(solver: Solver) -> None:
-    """Tests every test net; stops between two batches when a signal asks for it.
+    """Tests every test net; stops between two batches if a signal asks for it.
 
-    A test that is stopped is repeated as a whole by the run that goes on, and so its data go back to where they were.
+    The resumed run repeats a stopped test from its start, so the data layers are put back to where they were.
     """
     solver.states_before_test = [states.layer_states(net) for net in solver.test_nets]
     for i in range(len(solver.test_nets)):
@@ -32,7 +32,7 @@ def test_all(solver: Solver) -> None:
 def test(solver: Solver, index: int) -> list[float]:
     """Runs test net `index` for its `test_iter` batches and logs the mean outputs.
 
-    Returns them, a number for each element of each output; none if a signal stopped the test or there are no batches.
+    Returns them, one number per element of each output; nothing if a signal stopped the test or there are no batches.
     """
     glog.info(f"Iteration {solver.iter}, Testing net (#{index})")
     net, batches = solver.test_nets[index], solver.param.test_iter[index]
@@ -64,11 +64,11 @@ def log_outputs(kind: str, net: Net, scores: np.ndarray) -> None:
 
 
 def output_values(net: Net) -> np.ndarray:
-    """All elements of all outputs, in a row."""
+    """All elements of all outputs in one array."""
     values = [np.ravel(net.blobs[name].data).astype(np.float64) for name in net.outputs]
     return np.concatenate(values) if values else np.zeros(0)
 
 
 def output_elements(net: Net) -> Iterator[str]:
-    """The name of the output for each element of each output."""
+    """For each element of each output, the name of the output."""
     return (name for name in net.outputs for _ in range(net.blobs[name].count))

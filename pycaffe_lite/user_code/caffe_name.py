@@ -1,11 +1,11 @@
-"""This package under the name of caffe: for modules of users, which say `import caffe` and mean the Caffe that runs them.
+"""This package under the name `caffe`, for users' modules that say `import caffe` and mean the Caffe that runs them.
 
-Before such a module is loaded, `named_caffe`, a folder with a package `caffe` that is this package, gets onto `sys.path`. So
-`import caffe` works at the head of the module, later in its functions, in what it imports, and in processes that
-`multiprocessing` starts. Nothing changes for a program without such modules.
+Before such a module is loaded, the folder `named_caffe` is added to `sys.path`. It has a package `caffe`, which is
+this package. So `import caffe` works at the top of the module, later in its functions, in what it imports, and in processes
+that `multiprocessing` starts. Programs without such modules see no change.
 
-Another caffe that is installed stands behind: a class that is derived from its `Layer` could not run here. One that the
-program has imported already stays the program's own, and is only out of sight while a module is loaded.
+Another installed caffe comes after it, because classes derived from its `Layer` could not run here. If the program has
+imported another caffe already, the program keeps it, and it is hidden only while a module is loaded.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ PACKAGE = __name__.partition(".")[0]
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "named_caffe")
 
 _lock = threading.RLock()
-_loading = 0  # how many modules are being loaded now
-_hidden: dict[str, ModuleType] = {}  # the modules of another caffe, out of sight for so long
-_said: set[str] = set()  # where the other caffes are that the log has told of
+_loading = 0  # how many modules are being loaded
+_hidden: dict[str, ModuleType] = {}  # the modules of another caffe that are hidden meanwhile
+_said: set[str] = set()  # the places of other caffes that the log has mentioned
 
 
 class CaffeImporter(MetaPathFinder, Loader):
-    """Puts the modules of this package, the very same objects, into `sys.modules` under the names of caffe's."""
+    """Puts the modules of this package, as the same objects, into `sys.modules` under names of caffe."""
 
     def __init__(self, root: str):
         self._root = root
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Knows `root` and what is in it."""
+        """Finds `root` and its submodules."""
         if fullname.partition(".")[0] != self._root or importlib.util.find_spec(self._own(fullname)) is None:
             return None
         return ModuleSpec(fullname, self)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Replaces the new, empty module by the one of this package."""
-        glog.read_environment()  # which a script may set before its `import caffe`, when this package is loaded already
+        """Replaces the new, empty module by that of this package."""
+        glog.read_environment()  # a script may set variables before its `import caffe`, when this package is loaded already
         sys.modules[module.__name__] = importlib.import_module(self._own(module.__name__))
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leaves it to Python."""
+        """Returns None: Python creates the module."""
         return None
 
     def _own(self, name: str) -> str:
@@ -60,7 +60,7 @@ class CaffeImporter(MetaPathFinder, Loader):
 
 
 class _Submodules(CaffeImporter):
-    """Finds `caffe.io` and all the others where `caffe` is this package."""
+    """Finds `caffe.io` and other submodules if `caffe` is this package."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname == self._root or not _is_this_package(sys.modules.get(self._root)):
@@ -69,7 +69,7 @@ class _Submodules(CaffeImporter):
 
 
 def stand_in() -> None:
-    """Makes this package the module `caffe` of this process."""
+    """Makes this package the module `caffe` in this process."""
     if not any(isinstance(finder, _Submodules) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Submodules("caffe"))
     sys.modules["caffe"] = importlib.import_module(PACKAGE)
@@ -78,7 +78,7 @@ def stand_in() -> None:
 
 @contextmanager
 def caffe_is_this_package() -> Iterator[None]:
-    """While the block loads modules, `import caffe` means this package; afterwards, too, unless the program has another."""
+    """In the block `import caffe` means this package; afterwards too, unless the program has another caffe."""
     global _loading
     with _lock:
         _loading += 1
@@ -99,14 +99,14 @@ def _hide_other() -> None:
         _hidden.update((name, sys.modules.pop(name)) for name in _caffe_modules())
         _say_once(str(getattr(other, "__file__", None)), "which the program goes on with")
     if FOLDER in sys.path or any(type(finder) is CaffeImporter for finder in sys.meta_path):
-        return  # it is this package already, by this function or by install_as_caffe
-    found = PathFinder.find_spec("caffe")
-    if found is None or found.origin is None:  # None at all, or a folder of that name without Python code, as a clone is
+        return  # this function or install_as_caffe has done it already
+    spec = PathFinder.find_spec("caffe")
+    if spec is None or spec.origin is None:  # no caffe, or a folder of that name without Python code, such as a clone
         sys.path.append(FOLDER)
         return
-    sys.path.insert(_position(found.origin), FOLDER)
+    sys.path.insert(_position(spec.origin), FOLDER)
     if not _hidden:
-        _say_once(found.origin, "which a program has to import first to have both")
+        _say_once(spec.origin, "which a program has to import first to have both")
 
 
 def _bring_back_other() -> None:
@@ -114,7 +114,7 @@ def _bring_back_other() -> None:
         del sys.modules[name]
     sys.modules.update(_hidden)
     _hidden.clear()
-    with suppress(ValueError):  # what this process starts has the program's caffe as well
+    with suppress(ValueError):  # processes that this one starts must get the program's caffe too
         sys.path.remove(FOLDER)
 
 
@@ -127,7 +127,7 @@ def _is_this_package(module: ModuleType | None) -> bool:
 
 
 def _position(origin: str) -> int:
-    """The index in `sys.path` of the folder in which the file of a package was found."""
+    """The index in `sys.path` of the folder that holds the file of a package."""
     folder = os.path.dirname(os.path.dirname(os.path.abspath(origin)))
     return next((i for i, entry in enumerate(sys.path) if os.path.abspath(entry) == folder), 0)
 

@@ -1,4 +1,4 @@
-"""Finding and loading the modules that users write."""
+"""Finds and loads the modules that users write."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .caffe_name import FOLDER, caffe_is_this_package
 
 
 def load(name: str) -> ModuleType:
-    """Imports a module by its dotted name. Raises `NetError` for one that is not there; its own errors come as they are.
+    """Imports a module by its dotted name. Raises `NetError` if it is missing; its own errors are passed on unchanged.
 
-    `import caffe` in the module means this package. A module that is nowhere on `sys.path` is looked for in the current
-    folder, where the paths in a prototxt start; that folder is then the last one on `sys.path`.
+    `import caffe` in the module means this package. If the module is not on `sys.path`, the current folder is searched, to
+    which the paths in a prototxt are relative; that folder is then appended to `sys.path`.
     """
     check_name(name)
     top = name.partition(".")[0]
@@ -33,30 +33,30 @@ def load(name: str) -> ModuleType:
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, but not what it imports
-        raise NetError(is_missing(name)) from error
+            raise  # the module exists, but something that it imports does not
+        raise NetError(missing_module_text(name)) from error
 
 
-def load_types(given: str) -> None:
-    """Imports a module that registers types, which a person named: by its dotted name or by the path of its .py file.
+def load_types(module: str) -> None:
+    """Imports a module that registers types, given by its dotted name or by the path of its .py file.
 
-    Whatever its code raises is a `NetError` with the line where it stopped.
+    Any error of its code becomes a `NetError` with the line that raised it.
     """
     try:
-        if given.endswith(".py") or os.sep in given:
-            _load_file(given)
+        if module.endswith(".py") or os.sep in module:
+            _load_file(module)
         else:
-            check_name(given, "--import")
-            load(given)
+            check_name(module, "--import")
+            load(module)
     except CaffeError as error:
-        error.where = error.where or f"--import {given}"
+        error.where = error.where or f"--import {module}"
         raise
     except (Exception, SystemExit) as error:
-        raise NetError(f"{_place(error)}: {type(error).__name__}: {error}", f"--import {given}") from error
+        raise NetError(f"{_place(error)}: {type(error).__name__}: {error}", f"--import {module}") from error
 
 
 def _load_file(path: str) -> None:
-    """Imports a file under its name without the ending. Its folder gets onto `sys.path`, for what lies beside it."""
+    """Imports a file under its name without the extension. Its folder is added to `sys.path`, for files beside it."""
     folder, file = os.path.split(os.path.abspath(path))
     name = file.removesuffix(".py")
     if not os.path.isfile(path):
@@ -92,13 +92,13 @@ def _place(error: BaseException) -> str:
 
 
 def check_name(name: str, what: str = "python_param.module") -> None:
-    """Raises `NetError` for what is no dotted name."""
+    """Raises `NetError` unless this is a dotted name."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise NetError(f'expected the dotted name of a module in {what}, received "{name}"')
 
 
 def find(name: str) -> ModuleSpec | None:
-    """Where a module is, without running any of its code, nor that of the packages around it. None: it is not there."""
+    """Finds a module without running its code or that of its packages. None if it is missing."""
     top, *rest = name.split(".")
     spec = _on_path(top) or _here(top)
     for part in rest:
@@ -111,7 +111,7 @@ def find(name: str) -> ModuleSpec | None:
 def _on_path(top: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(top)
-    except ValueError:  # it is loaded, but was made by hand and has no spec: tests do so
+    except ValueError:  # the module was made by hand and has no spec, as in tests
         return ModuleSpec(top, None)
 
 
@@ -119,30 +119,30 @@ def _here(top: str) -> ModuleSpec | None:
     return PathFinder.find_spec(top, [os.getcwd()])
 
 
-def is_missing(name: str) -> str:
-    """What to say of a module that is not there: the nearest name, and where Python looks."""
+def missing_module_text(name: str) -> str:
+    """The message for a missing module: the nearest name, and where Python looks."""
     hint = did_you_mean(name, _modules_beside(name))
     return f'there is no Python module "{name}"{hint}; Python looks in {_folders()}; set PYTHONPATH to add others'
 
 
 def _folders() -> str:
-    """The folders of `sys.path` that modules of users may be in."""
-    own = [entry for entry in sys.path if entry and entry != FOLDER and not entry.startswith((sys.prefix, sys.base_prefix))]
-    return ", ".join([*dict.fromkeys([*own, os.getcwd()]), "its own folders"])
+    """The folders of `sys.path` that may hold users' modules."""
+    dirs = [entry for entry in sys.path if entry and entry != FOLDER and not entry.startswith((sys.prefix, sys.base_prefix))]
+    return ", ".join([*dict.fromkeys([*dirs, os.getcwd()]), "its own folders"])
 
 
 def _modules_beside(name: str) -> Iterable[str]:
-    """The modules of the package that `name` belongs to; without a package, those that can be imported."""
+    """The other modules in the package of `name`; without a package, all that can be imported."""
     package, _, _ = name.rpartition(".")
     folders: Iterable[str] = [*sys.path, os.getcwd()]
     if package:
-        found = find(package)
-        folders = (found and found.submodule_search_locations) or []
+        package_spec = find(package)
+        folders = (package_spec and package_spec.submodule_search_locations) or []
     return [module.name for module in pkgutil.iter_modules(list(folders), package and f"{package}.")]
 
 
-def lacks(spec: ModuleSpec, name: str) -> str:
-    """What to say of a module whose text, which is read and not run, nowhere gives a value to `name`; else nothing."""
+def missing_name_text(spec: ModuleSpec, name: str) -> str:
+    """The message if nothing in the text of a module, which is not run, defines `name`; else an empty string."""
     if spec.origin is None or not spec.origin.endswith(".py"):
         return ""
     try:
@@ -159,7 +159,7 @@ def lacks(spec: ModuleSpec, name: str) -> str:
 
 
 def _bound(tree: ast.AST) -> set[str]:
-    """All that a module may give a value to by other means than a class: "*" for what cannot be told from its text."""
+    """The names that a module may define by other means than a class; "*" if its text does not show them."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.alias):
@@ -173,9 +173,9 @@ def _bound(tree: ast.AST) -> set[str]:
     return names
 
 
-def of_another_caffe(found: type) -> str:
-    """The file of another caffe that a class is derived from; empty if there is none."""
-    for base in found.__mro__:
+def of_another_caffe(cls: type) -> str:
+    """The file of another caffe from which a class is derived; empty if there is none."""
+    for base in cls.__mro__:
         if base.__module__.partition(".")[0] == "caffe":
             with suppress(KeyError):
                 return str(getattr(sys.modules[base.__module__], "__file__", None) or base.__module__)

@@ -1,4 +1,4 @@
-"""Types by the names that prototxts give them: this package's, those of a user's modules, those of installed packages."""
+"""Finds types by their names in prototxts: those of this package, of users' modules and of installed packages."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ T = TypeVar("T", bound=type)
 
 
 class Registry(dict[str, T]):
-    """Name to class. `kind` is what errors call a type, `group` the entry points of packages that bring some, `base` gives
-    the class that all are derived from.
+    """Name to class. Errors call a type a `kind`; `group` is the entry points of packages that add types; `base` returns the
+    class that all types derive from.
 
     A package names modules that register types when they are imported:
 
         [project.entry-points."pycaffe_lite.layers"]
         mine = "my_package.layers"
 
-    They are imported when a type is asked for that nobody has registered, or when all types are to be listed.
+    They are imported when an unknown type is requested, or when all types are listed.
     """
 
     def __init__(self, kind: str, group: str, error: type[CaffeError], base: Callable[[], type]):
         super().__init__()
         self.kind, self.group, self.error, self.base = kind, group, error, base
-        self._lock = threading.RLock()  # a module that is being imported may itself ask for a type
+        self._lock = threading.RLock()  # reentrant: a module that is being imported may request a type
         self._asked = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Class decorator: makes a type known under the name that a prototxt uses.
+        """Class decorator: registers a type under its name in a prototxt.
 
-        A class that is defined once more, by a module that is reloaded or a cell of a notebook, takes the place of the old.
+        If a reloaded module or a notebook cell defines the class again, the new class replaces the old one.
         """
 
         def add(cls: T) -> T:
@@ -52,7 +52,7 @@ class Registry(dict[str, T]):
         return add
 
     def find(self, name: str) -> T:
-        """The class of that name. Raises the registry's error for one that neither this package nor others know."""
+        """The class of that name. Raises the registry's error if neither this package nor an installed one has it."""
         if name not in self:
             self.load_installed()
         if name not in self:
@@ -60,14 +60,14 @@ class Registry(dict[str, T]):
         return self[name]
 
     def _hint(self, name: str) -> str:
-        known = f"; there are {', '.join(self)}" if len(self) < 20 else ""
+        all_types = f"; there are {', '.join(self)}" if len(self) < 20 else ""
         if not name:
-            return f": the {self.kind} has no type{known}"
+            return f": the {self.kind} has no type{all_types}"
         near = did_you_mean(name, self)
-        return f"{near}{known}" if near else f"{known}; --import names a module with types of your own"
+        return f"{near}{all_types}" if near else f"{all_types}; --import names a module with types of your own"
 
     def load_installed(self) -> None:
-        """Imports the modules that installed packages name, once. One that fails is a warning: a net may not need it."""
+        """Imports the modules that installed packages name, once. A failure is a warning, since a net may not need it."""
         with self._lock:
             if self._asked:
                 return
@@ -76,7 +76,7 @@ class Registry(dict[str, T]):
                 try:
                     with caffe_is_this_package():
                         entry.load()
-                except Exception as error:  # whatever code of others raises
+                except Exception as error:  # user code may raise anything
                     package = entry.dist.name if entry.dist else "an installed package"
                     problem = f"{type(error).__name__}: {error}"
                     glog.warning(f"the {self.kind} types of {package} ({entry.value}) cannot be loaded: {problem}")

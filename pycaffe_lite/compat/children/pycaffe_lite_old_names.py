@@ -1,6 +1,6 @@
-"""Names that Python and NumPy have removed, put back for the scripts that run under `pycaffe_lite run`.
+"""Puts names that Python and NumPy have removed back, for scripts that run under `pycaffe_lite run`.
 
-What is still there stays as it is. Modules that are not loaded yet get their names when they are.
+Names that still exist are not changed. Modules that are not loaded yet get their names when they are loaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NUMPY = {
     "trapz": "trapezoid",
     "unicode_": "str_",
 }
-_BUILTINS = {"bool": bool, "complex": complex, "float": float, "int": int, "long": int}  # what np.int was
+_BUILTINS = {"bool": bool, "complex": complex, "float": float, "int": int, "long": int}  # the old np.int etc.
 _BUILTINS |= {"object": object, "str": str, "unicode": str}
 _TEST_CASE = {
     "assertAlmostEquals": "assertAlmostEqual",
@@ -47,7 +47,7 @@ _TEST_CASE = {
     "failUnless": "assertTrue",
 }
 
-_ArgSpec = namedtuple("_ArgSpec", "args varargs keywords defaults")  # what inspect.getargspec gave
+_ArgSpec = namedtuple("_ArgSpec", "args varargs keywords defaults")  # the result of inspect.getargspec
 
 
 def _add(owner: Any, names: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ def _numpy(module: Any) -> None:
     present = module.fromstring
 
     def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "", **like: Any) -> Any:
-        """NumPy's, which since 2.3 reads text only: without `sep` the string is bytes."""
+        """NumPy's function, but without `sep` the string is bytes. Since 2.3 NumPy's reads text only."""
         return present(string, dtype, count, sep=sep, **like) if sep else module.frombuffer(string, dtype, count).copy()
 
     module.fromstring = fromstring
@@ -89,7 +89,7 @@ def _numpy(module: Any) -> None:
 
 
 def _add_to_ndarray(ndarray: Any) -> None:
-    """Its methods are C's and cannot be set, except behind its back."""
+    """Adds methods to ndarray through its internal dict, because attributes of a C type cannot be set."""
     import ctypes
     import gc
 
@@ -111,7 +111,7 @@ _MODULES = {
 
 
 def put_back() -> None:
-    """Puts the names into the modules that are loaded, and into the others when they are."""
+    """Puts the names into the modules that are loaded, and into other modules when they are loaded."""
     for name, complete in _MODULES.items():
         if name in sys.modules:
             complete(sys.modules[name])
@@ -119,7 +119,7 @@ def put_back() -> None:
 
 
 class _Importer:
-    """Lets Python load a module, and completes it."""
+    """Lets Python load a module, then adds the names to it."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         spec = PathFinder.find_spec(fullname, path) if fullname in _MODULES else None

@@ -1,11 +1,11 @@
-"""What `pycaffe_lite run` puts into the Python processes that a script starts, so that they know `caffe` too.
+"""`pycaffe_lite run` loads this in the Python processes that a script starts, so that they know `caffe` too.
 
-Python imports a module `sitecustomize` when it starts. `run` puts the folder of this one in front of PYTHONPATH, which
-all processes inherit that the script, or they, start: by `subprocess`, by `multiprocessing` ("spawn" and "forkserver"),
-kernels of notebooks. (Those that `python -E` or `-I` starts do not read PYTHONPATH, nor those with another environment.)
+Python imports a module `sitecustomize` when it starts. `run` puts the folder of this module in front of PYTHONPATH. All
+processes of the script inherit it: those from `subprocess`, from `multiprocessing` ("spawn" and "forkserver"), and kernels
+of notebooks. (Processes with `python -E`, `-I` or another environment do not read it.)
 
-Most such processes never ask for Caffe. So nothing is loaded here but a finder, which loads pycaffe_lite, the one that
-runs the script, at the first `import caffe`. Another `sitecustomize` that this one hides is run afterwards.
+Most of these processes never import Caffe. So this module only installs a finder, which loads the pycaffe_lite that runs
+the script at the first `import caffe`. If another `sitecustomize` is hidden by this one, it is run afterwards.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class _Finder:
         from pycaffe_lite import install_as_caffe
 
         install_as_caffe()
-        sys.meta_path.remove(self)  # the package's own finders take over
+        sys.meta_path.remove(self)  # the package's own finders replace it
         return importlib.util.find_spec(fullname)
 
 
 sys.meta_path.insert(0, _Finder("pycaffe_lite", "caffe"))
-sys.meta_path.append(_Finder("caffe_pb2"))  # the last one, as a script may have its own
+sys.meta_path.append(_Finder("caffe_pb2"))  # at the end, since a script may have its own
 pycaffe_lite_old_names.put_back()
 
 sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != HERE]

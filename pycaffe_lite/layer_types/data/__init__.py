@@ -1,1 +1,1 @@
-"""Layers that bring data into a net, or write them."""
+"""Layers that read data into a net, or write them."""

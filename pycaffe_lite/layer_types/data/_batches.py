@@ -1,4 +1,4 @@
-"""What layers share that read from files: a background thread that reads batches ahead, and a place to go on from."""
+"""The base of layers that read files: a background thread reads batches ahead, and a resumed run continues at its place."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...data.transformer import Transformer
 from ...layer import Blobs, Layer
 from ...proto.caffe_pb2 import LayerParameter
 
-ItemShape = tuple[int, ...] | None  # without the axis of the batch; None: unknown
+ItemShape = tuple[int, ...] | None  # without the batch axis; None if unknown
 
 
 class Batches(Layer):
-    """Hands out what a `Reader` reads ahead."""
+    """Hands out the batches that a `Reader` reads ahead."""
 
     exact_bottoms = 0
 
     def new_reader(self, stream: np.random.Generator) -> Reader:
-        """What the parameters ask for. Raises for those that make no sense, and for data that cannot be read."""
+        """Makes the reader for the parameters. Raises an error if they are wrong or the data cannot be read."""
         raise NotImplementedError
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -36,11 +36,11 @@ class Batches(Layer):
         self._prefetcher = Prefetcher(reader.read, self._depth)
 
     def save_state(self) -> dict[str, Any]:
-        """Where the batch ended that `forward` handed out last, however far the thread has read ahead."""
+        """The position after the batch that `forward` handed out last, even if the thread has read further."""
         return {**self._extent, **self._position}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        # Not the layer's stream: a thread that does not end at once may still draw from it.
+        # Not with the layer's stream, from which the old thread may still draw.
         reader = self.new_reader(np.random.default_rng(0))
         try:
             reader.seek(state)
@@ -52,11 +52,11 @@ class Batches(Layer):
         self._start(reader)
 
     def _warn_of_other_data(self, extent: dict[str, Any], state: dict[str, Any]) -> None:
-        for what, now in extent.items():
-            if type(state[what]) is not type(now):
-                raise ValueError(f"expected {what} of the data like {now!r}, received {state[what]!r:.40}")
-            if state[what] != now:
-                warn_if_data_changed(self.param.name, what, state[what], now)
+        for field, now in extent.items():
+            if type(state[field]) is not type(now):
+                raise ValueError(f"expected {field} of the data like {now!r}, received {state[field]!r:.40}")
+            if state[field] != now:
+                warn_if_data_changed(self.param.name, field, state[field], now)
                 break
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -78,13 +78,13 @@ class Batches(Layer):
 
     @classmethod
     def count_items(cls, param: LayerParameter) -> int | None:
-        """How many items the data have, None where that is not known. Raises `CaffeError` for data that cannot be read."""
+        """The number of items in the data, None if unknown. Raises `CaffeError` if the data cannot be read."""
         return None
 
     def item_shapes(self, bottom: Blobs, top: Blobs) -> list[ItemShape]:
-        """The shape of an item of each top in the data, from a set-up for batches of one. The layer is not used again.
+        """The shape of an item of each top in the data, from a set-up with batches of one. The layer is not used again.
 
-        Raises `DataMissing` where there are no data, another `CaffeError` for what is wrong with them or the layer.
+        Raises `DataMissing` if there are no data, and another `CaffeError` if data or layer are wrong.
         """
         message = getattr(self.param, self.param_field)
         message.batch_size = min(message.batch_size, 1)
@@ -99,13 +99,13 @@ class Batches(Layer):
         return [blob.shape[1:] for blob in top]
 
     def item_shapes_without_data(self, tops: int) -> list[ItemShape]:
-        """What the prototxt alone says of an item of each top: an image, and labels, which are numbers."""
-        Transformer(self.param.transform_param, self.phase, self.rng)  # complains of settings that exclude each other
+        """The shape of an item of each top as far as the prototxt says: an image, then labels, which are numbers."""
+        Transformer(self.param.transform_param, self.phase, self.rng)  # raises if settings exclude each other
         image = self.image_size()
         return [image if all(image) else None, *[()] * (tops - 1)]
 
     def image_size(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image as far as the prototxt says them, and 0 for the rest."""
+        """Channels, height and width of an image according to the prototxt; 0 if it does not say."""
         transform = self.param.transform_param
         channels = len(transform.mean_value) if len(transform.mean_value) > 1 else 0
         return channels, transform.crop_size, transform.crop_size

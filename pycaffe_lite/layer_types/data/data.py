@@ -3,18 +3,18 @@
 No bottoms.   top[0]: `N x C x H x W`, the images of N = `batch_size` records after `transform_param`.
 top[1], optional: `N`, the labels.
 
-Records come in the order of their keys, and after the last one comes the first. Batches are read ahead by a background
-thread. The images of a batch are of one size, unless `crop_size` makes them so; from batch to batch it may change.
+Records are read in the order of their keys, again and again. A background thread reads batches ahead. The images of a batch
+must have one size, unless `crop_size` gives them one; the size may change from batch to batch.
 
 `data_param`:
 - `source` (required): the folder of the database.
 - `batch_size` (required): N.
-- `backend` (default LEVELDB): LEVELDB or LMDB; what the folder holds wins.
+- `backend` (default LEVELDB): LEVELDB or LMDB; ignored, since the files in the folder show which it is.
 - `prefetch` (default 4): how many batches are read ahead, at least 1.
-- `force_encoded_color` (default false): as `force_color` of `transform_param`.
+- `force_encoded_color` (default false): the same as `force_color` of `transform_param`.
 - `rand_skip` (default 0): ignored, with a warning.
-- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and
-  V1 nets, whose values go to `transform_param`.
+- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, except in V0
+  and V1 nets, where they are moved to `transform_param`.
 
 Differences from Caffe: the database is recognised by its files, not by `backend`. A damaged record is an error that names
 its key. Image files in records are decoded by Pillow, whose pixels may differ from OpenCV's by rounding.

@@ -2,10 +2,10 @@
 
 No bottoms.   top: any number of blobs.
 
-`dummy_data_param`: each of these once for all tops, or once for each.
-- `data_filler` (default 0): the values. A constant is filled in once, anything else anew in each forward.
+`dummy_data_param`: each field is given once for all tops, or once for each.
+- `data_filler` (default 0): the values. A constant is filled in once, other values anew in each forward.
 - `shape` (required): the shape.
-- `num`, `channels`, `height`, `width` (default none): its old form. Not with `shape`.
+- `num`, `channels`, `height`, `width` (default none): the old form of `shape`. Not with `shape`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class DummyData(Layer):
         for blob, shape in zip(top, _shapes(param, len(top)), strict=True):
             blob.reshape(shape)
         self.fillers = _per_top(param.data_filler or [FillerParameter()], len(top), "data_filler")
-        for blob, one in zip(top, self.fillers, strict=True):
-            self.fill(blob, one)
+        for blob, filler_param in zip(top, self.fillers, strict=True):
+            self.fill(blob, filler_param)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """The tops keep their shape."""
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        for blob, one in zip(top, self.fillers, strict=True):
-            if one.type != "constant":
-                filler.fill(one, blob, self.rng)
+        for blob, filler_param in zip(top, self.fillers, strict=True):
+            if filler_param.type != "constant":
+                filler.fill(filler_param, blob, self.rng)
 
 
 def _shapes(param: DummyDataParameter, tops: int) -> list[Sequence[int]]:
@@ -54,7 +54,7 @@ def _shapes(param: DummyDataParameter, tops: int) -> list[Sequence[int]]:
 
 
 def _per_top(values: Sequence[T], tops: int, name: str) -> list[T]:
-    """`values`, one for each top; a single one serves all."""
+    """`values`, one for each top; a single value is used for all tops."""
     if len(values) not in (1, tops):
         raise NetError(f"expected one {name}, or one for each of the {tops} tops, received {len(values)}")
     return list(values) if len(values) == tops else list(values) * tops

@@ -1,19 +1,18 @@
 """HDF5Data: rows of the data sets in HDF5 files   (hdf5_data_layer.cpp).
 
-No bottoms.   top: any number of blobs, `batch_size x ...`, the rest of the shape of the data set that has the top's name.
+No bottoms.   top: any number of blobs, `batch_size x ...`; a top holds rows of the data set of the same name.
 
-Every data set has one row for each item along its first axis, and integers or floats of any size, which become the floats of
-the net. Files are read one after the other, each as a whole; a batch may begin in one file and end in the next, and after
-the last file comes the first. A `transform_param` is refused. `prefetch` of `data_param` (default 4) says how many batches
-are read ahead.
+The first axis of every data set counts the items. Its values are integers or floats of any size; they become the floats of
+the net. Files are read whole, one after the other, again and again; a batch may begin in one file and end in the next. A
+`transform_param` is refused. `prefetch` of `data_param` (default 4) says how many batches are read ahead.
 
 `hdf5_data_param`:
 - `source` (required): a text file that lists the HDF5 files; relative paths start at the current folder.
-- `batch_size` (required): rows of a batch.
+- `batch_size` (required): rows in a batch.
 - `shuffle` (default false): permutes the files in each round, and the rows within each file.
 
-Differences from Caffe: a file whose rows have another shape than those of the file before is an error, as is one without
-rows.
+Differences from Caffe: a file without rows is an error, and so is a file whose rows differ in shape from those of the file
+before.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class HDF5Data(Batches):
     def item_shapes(self, bottom: Blobs, top: Blobs) -> list[ItemShape]:
         param = self.param.hdf5_data_param
         if not param.source or not param.batch_size or self.param.HasField("transform_param"):
-            return super().item_shapes(bottom, top)  # whose set-up says what is wrong
+            return super().item_shapes(bottom, top)  # its set-up raises the error
         first, *others = read_list(param.source)
         for path in others:
             shape_of(path, self.param.top[0])

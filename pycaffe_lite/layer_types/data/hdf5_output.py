@@ -1,14 +1,14 @@
 """HDF5Output: writes two blobs to an HDF5 file   (hdf5_output_layer.cpp).
 
-bottom[0]: the data set `data`, at most four axes.   bottom[1]: the data set `label`, of as many rows.   No tops.
+bottom[0]: the data set `data`, at most four axes.   bottom[1]: the data set `label`, with as many rows.   No tops.
 
-Both are stored with four axes, num x channels x height x width, whatever theirs are. The first forward writes the file; a
-second one is an error, as in Caffe.
+Both are stored with four axes, num x channels x height x width. The first forward writes the file; a second forward is an
+error, as in Caffe.
 
 `hdf5_output_param`:
 - `file_name` (required): the file to write.
 
-Differences from Caffe: the file appears with the first forward, whole or not at all; Caffe creates it when the net is built.
+Differences from Caffe: the first forward writes the file completely or not at all; Caffe creates it when the net is built.
 """
 
 from __future__ import annotations
@@ -50,6 +50,6 @@ class HDF5Output(Layer):
         glog.info(f"Wrote {bottom[0].num} rows to {self._path}")
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        for blob, wanted in zip(bottom, propagate_down, strict=True):
-            if wanted:
+        for blob, propagate in zip(bottom, propagate_down, strict=True):
+            if propagate:
                 blob.diff_out.fill(0)

@@ -4,26 +4,26 @@ No bottoms.
 top[0]: `N x C x H x W`, N = `batch_size` images after `transform_param`, C = 3 (blue, green, red), or 1 without `is_color`.
 top[1]: `N`, the labels.
 
-After the last line of the list comes the first. Without a size and without a crop the images of a batch must be of one size;
-from batch to batch it may change. `prefetch` of `data_param` (default 4) says how many batches are read ahead.
+The list is read again and again. Without a resize and without a crop the images of a batch must have one size; the size may
+change from batch to batch. `prefetch` of `data_param` (default 4) says how many batches are read ahead.
 
 `image_data_param`:
 - `source` (required): a text file with a path and an integer label on each line.
-- `root_folder` (default ""): put before each path as it is, so it should end in a slash.
+- `root_folder` (default ""): put before each path without a slash in between, so it should end in a slash.
 - `batch_size` (default 1): N.
 - `shuffle` (default false): permutes the lines in each round.
-- `rand_skip` (default 0): leaves out a random number of lines, below it, at the start.
-- `new_height` (default 0), `new_width` (default 0): every image is resized to this, in pixels; both or none.
-- `is_color` (default true): three channels, whatever the file holds, else one.
-- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and
-  V1 nets, whose values go to `transform_param`.
+- `rand_skip` (default 0): skips a random number of lines at the start, less than this.
+- `new_height` (default 0), `new_width` (default 0): resizes every image to this, in pixels; both or none.
+- `is_color` (default true): decodes to three channels, whatever the file holds, else to one.
+- `scale` (default 1), `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, except in V0
+  and V1 nets, where they are moved to `transform_param`.
 
 Differences from Caffe:
-- Lines without a label are an error; Caffe takes what is no number for the label 0. A `rand_skip` beyond the list is cut to
-  it.
-- Files are decoded by Pillow (JPEG, PNG, BMP, WebP, PPM, of 8 bits per channel), whose pixels may differ from OpenCV's by
+- Lines without a label are an error; Caffe reads a label that is not a number as 0. A `rand_skip` beyond the list is cut to
+  its length.
+- Files are decoded by Pillow (JPEG, PNG, BMP, WebP, PPM, with 8 bits per channel), whose pixels may differ from OpenCV's by
   rounding. The orientation in EXIF data is not applied.
-- Resizing is OpenCV's bilinear interpolation, computed in floats: it may differ by 1.
+- Resizing uses OpenCV's bilinear interpolation, computed in floats: pixels may differ by 1.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Input(Layer):
                 blob.reshape(shapes[i if len(shapes) > 1 else 0])
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The tops keep the shape that they were given."""
+        """The tops keep the shapes that `setup` or the caller gave them."""
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """The tops keep the values that they were given."""
+        """The tops keep the values from the caller."""

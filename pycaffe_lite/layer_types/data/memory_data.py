@@ -3,12 +3,12 @@
 No bottoms.   top[0]: `batch_size x channels x height x width`.
 top[1]: the labels, `batch_size` before the first forward and `batch_size x 1 x 1 x 1` after it, as in Caffe.
 
-`Net.set_input_arrays` gives the arrays, contiguous float32, of a multiple of `batch_size` items. Each forward hands out the
-next batch, and begins anew after the last. `transform_param` has no effect on arrays; it applies to the images that Caffe's
-C++ interface takes.
+`Net.set_input_arrays` sets the arrays: contiguous float32, with a multiple of `batch_size` items. Each forward hands out the
+next batch, and starts again after the last. `transform_param` has no effect on arrays; it applies to the images of Caffe's
+C++ interface.
 
 `memory_data_param`:
-- `batch_size` (required): items of a batch.
+- `batch_size` (required): items in a batch.
 - `channels`, `height`, `width` (required): the shape of an item.
 
 Differences from Caffe: labels may be given as N values, not only as `N x 1 x 1 x 1`.
@@ -45,7 +45,7 @@ class MemoryData(Layer):
         top[1].reshape(self.shape[:1])
 
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
-        """Hands out these from now on: items x C x H x W and items (x 1 x 1 x 1), contiguous float32, not copied."""
+        """Hands out these arrays from now on: items x C x H x W and items (x 1 x 1 x 1), contiguous float32, not copied."""
         items = len(data) if np.ndim(data) else 0
         _check(data, "data", (items, *self.shape[1:]))
         _check(labels, "labels", (items,) if np.ndim(labels) == 1 else (items, 1, 1, 1))
@@ -59,7 +59,7 @@ class MemoryData(Layer):
         return {"position": self._position, "items": len(self._data)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The arrays themselves are the script's: give them before."""
+        """Restores the position only: the script has to set the same arrays before."""
         position, items = checked_integer(state["position"]), checked_integer(state["items"])
         warn_if_data_changed(self.param.name, "items", items, len(self._data))
         self._position = position if position < len(self._data) and items == len(self._data) else 0

@@ -1,10 +1,10 @@
-"""Parameter: a blob to learn, as a top for other layers   (parameter_layer.hpp).
+"""Parameter: a learned blob, as a top for other layers   (parameter_layer.hpp).
 
 No bottoms.   top[0]: the parameter's own memory, for the values and for the gradient.
 Parameter: the blob, zeros at first.
 
-Whoever reads the top overwrites its gradient, as blobs' gradients are: unlike those of other parameters it does not add up
-over several backward passes (`iter_size`), in Caffe neither.
+The layer that reads the top overwrites its gradient. So, unlike the gradients of other parameters, it does not add up over
+several backward passes (`iter_size`), in Caffe neither.
 
 `parameter_param`:
 - `shape` (default scalar): the shape of the blob.

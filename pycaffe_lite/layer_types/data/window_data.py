@@ -1,34 +1,34 @@
-"""WindowData: windows of images, of objects and of background, in the manner of R-CNN   (window_data_layer.cpp).
+"""WindowData: windows of objects and of background in images, as for R-CNN   (window_data_layer.cpp).
 
 No bottoms.   top[0]: `N x 3 x S x S`, N = `batch_size` windows (blue, green, red), S = `crop_size` of `transform_param`.
 top[1]: `N`, the labels.
 
-The list has, for each image, `# index`, its path, channels, height, width, the number of its windows, and for each window
-`class overlap x1 y1 x2 y2`, its first and last pixels. An overlap of at least `fg_threshold` makes a window an object, one
-below `bg_threshold` background, of label 0. Each batch draws its windows anew; those of the background come first.
+The list has for each image `# index`, its path, channels, height, width, the number of its windows, and for each window
+`class overlap x1 y1 x2 y2`; the coordinates are its first and last pixels. A window whose overlap is at least `fg_threshold`
+is an object; below `bg_threshold` it is background, with the label 0. Each batch draws new windows, the background first.
 
-A window is resized to `S x S`. Before that, `crop_mode` and `context_pad` widen it; what lies beyond the image is 0. Then
-come `mirror`, mean and scale of `transform_param`; the mean image, which may be larger, is cropped in its centre. `prefetch`
-of `data_param` (default 4) says how many batches are read ahead.
+First `crop_mode` and `context_pad` widen a window; pixels beyond the image are 0. Then it is resized to `S x S`. Then follow
+`mirror`, mean and scale of `transform_param`; if the mean image is larger, its centre is used. `prefetch` of `data_param`
+(default 4) says how many batches are read ahead.
 
 `window_data_param`:
 - `source` (required): the list, a text file.
-- `scale` (default 1): factor on the values, besides that of `transform_param`.
-- `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, but for V0 and V1 nets, whose
-  values go to `transform_param`.
+- `scale` (default 1): factor on the values, in addition to that of `transform_param`.
+- `mean_file` (default none), `crop_size` (default 0), `mirror` (default false): ignored, except in V0 and V1 nets, where
+  they are moved to `transform_param`.
 - `batch_size` (required): N.
-- `fg_threshold` (default 0.5): the overlap from which on a window is an object.
-- `bg_threshold` (default 0.5): the overlap below which it is background.
+- `fg_threshold` (default 0.5): the least overlap of an object.
+- `bg_threshold` (default 0.5): background has less overlap.
 - `fg_fraction` (default 0.25): the share of objects in a batch.
-- `context_pad` (default 0): widens a window so that so many of the S pixels on each side are context.
-- `crop_mode` (default "warp"): "warp" takes the window as it is, "square" the smallest square around it.
+- `context_pad` (default 0): how many of the S pixels on each side are context around the window.
+- `crop_mode` (default "warp"): "warp" takes the window itself, "square" the smallest square around it.
 - `cache_images` (default false): keeps the files that were read in memory.
-- `root_folder` (default ""): put before each path as it is, so it should end in a slash.
+- `root_folder` (default ""): put before each path without a slash in between, so it should end in a slash.
 
 Differences from Caffe:
-- Both scales count; Caffe reads the one in `window_data_param` alone.
-- An image that is missing, and a window that is not in it, are errors; Caffe goes on with what it has of the batch.
-- A `crop_mode` that is neither of the two is an error; Caffe takes it for "warp".
+- Both scales are applied; Caffe reads only the one in `window_data_param`.
+- A missing image and a window outside of its image are errors; Caffe continues with the rest of the batch.
+- A `crop_mode` other than these two is an error; Caffe treats it as "warp".
 - Images are decoded and resized as in ImageData.
 """
 

@@ -1,1 +1,1 @@
-"""Layers that compute each element by itself."""
+"""Layers that compute each element from one element of each bottom."""

@@ -20,10 +20,10 @@ from ...ops.copies import copied
 
 
 class Neuron(Layer):
-    """A type fills in `values` and `gradient`.
+    """A subclass implements `values` and `gradient`.
 
-    `reads_input`: the gradient needs the bottom's values. In place they are overwritten, so a copy is kept. (Most of Caffe's
-    layers keep none and compute a wrong gradient there.)
+    `reads_input`: the gradient needs the bottom's values. In place they are overwritten, so a copy is kept.
+    (Most of Caffe's layers keep none and compute a wrong gradient there.)
     """
 
     exact_bottoms = 1
@@ -33,11 +33,11 @@ class Neuron(Layer):
     _kept: Any = None
 
     def values(self, x: Any, y: Any) -> None:
-        """Writes all of the top's values `y`."""
+        """Writes the top's values `y`."""
         raise NotImplementedError
 
     def gradient(self, x: Any, y: Any, dy: Any, dx: Any) -> None:
-        """Writes all of the bottom's gradient `dx`. `x` are the bottom's values if `reads_input`, else they may be `y`."""
+        """Writes the bottom's gradient `dx`. `x` are the bottom's values if `reads_input`, else `x` may be `y`."""
         raise NotImplementedError
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:

@@ -2,7 +2,7 @@
 
 bottom[0], top[0]: any shape, may be the same blob.
 
-In place the gradient takes y for x, as Caffe's does: models that were trained so go on as they began.
+In place the gradient uses y for x, as in Caffe, so that models which were trained in this way train on unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ...device import elementwise
 from ...layer import register
 from ._neuron import Neuron
 
-LARGEST_EXPONENT = 50  # in the gradient, which is dy from there on
+LARGEST_EXPONENT = 50  # from here on the gradient is dy
 
 
 @register("BNLL")

@@ -1,4 +1,4 @@
-"""Clip: `y = min(max(x, min), max)`; the gradient passes inside and on the bounds   (clip_layer.cpp).
+"""Clip: `y = min(max(x, min), max)`; the gradient passes within the bounds, bounds included   (clip_layer.cpp).
 
 bottom[0], top[0]: any shape, may be the same blob.
 
@@ -6,8 +6,8 @@ bottom[0], top[0]: any shape, may be the same blob.
 - `min` (required): the lower bound.
 - `max` (required): the upper bound.
 
-Differences from Caffe: in place the gradient is that of x, 0 outside of the bounds; Caffe's passes everywhere. Without
-`clip_param` there is an error; Caffe clips to 0.
+Differences from Caffe: in place the gradient is that of x, 0 outside of the bounds; in Caffe it passes everywhere. A missing
+`clip_param` is an error; Caffe clips to 0.
 """
 
 from __future__ import annotations

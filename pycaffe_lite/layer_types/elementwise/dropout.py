@@ -5,9 +5,9 @@ bottom[0], top[0]: any shape, may be the same blob.
 Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014.
 
 `dropout_param`:
-- `dropout_ratio` (default 0.5): the probability of a 0, from 0 to below 1.
+- `dropout_ratio` (default 0.5): the probability of a 0; at least 0 and less than 1.
 
-Differences from Caffe: a ratio of 1 is an error; Caffe checks it in debug builds only, and gives NaN.
+Differences from Caffe: a ratio of 1 is an error; Caffe checks it only in debug builds, and gives NaN.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@
 
 bottom: two or more blobs a, b, ... of one shape.   top[0]: that shape; may be the same blob as bottom[0].
 
-The gradient of MAX goes to the bottom with the largest value; of equal ones bottom 1 comes before bottom 0, and both before
-later ones.
+The gradient of MAX goes to the bottom with the largest value; if values are equal, bottom 1 comes first, then bottom 0, then
+the others in order.
 
 `eltwise_param`:
 - `operation` (default SUM): SUM, PROD or MAX.
 - `coeff` (default 1): for SUM, a factor for each bottom.
-- `stable_prod_grad` (default true): for PROD, backward multiplies the other bottoms; false: it divides y by the bottom,
-  which fails at 0.
+- `stable_prod_grad` (default true): for PROD, backward multiplies the other bottoms; false divides y by the bottom, which
+  fails at 0.
 
 Differences from Caffe: may work in place; Caffe's results are wrong there.
 """
@@ -80,7 +80,7 @@ class Eltwise(Layer):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         dy = top[0].diff_in.reshape(-1)
-        for i in reversed(range(len(bottom))):  # in place, the gradient of bottom 0 overwrites dy
+        for i in reversed(range(len(bottom))):  # reversed, because in place the gradient of bottom 0 overwrites dy
             if propagate_down[i]:
                 self._gradient(i, top[0], bottom, dy, bottom[i].diff_out.reshape(-1))
 
@@ -92,9 +92,9 @@ class Eltwise(Layer):
         elif self.operation == EltwiseParameter.MAX:
             winners_only(dy, self.winner.data_in, index=i, out=dx)
         elif self.param.eltwise_param.stable_prod_grad:
-            first, *rest = (self._value(j, bottom) for j in range(len(bottom)) if j != i)
+            first, *others = (self._value(j, bottom) for j in range(len(bottom)) if j != i)
             xp.multiply(dy, first, out=dx)
-            for other in rest:
+            for other in others:
                 dx *= other
         else:
             xp.multiply(dy, top.data_in.reshape(-1), out=dx)
@@ -117,13 +117,13 @@ def scaled(x, *, alpha):
 
 @elementwise
 def first_max(a, b, *, zero=0, one=1):
-    """The larger of two, and which of them it is."""
+    """The larger of two values, and the index of its bottom."""
     return (a, zero) if a > b else (b, one)
 
 
 @elementwise
 def next_max(x, y, winner, *, index):
-    """The larger of x and of what is there, and which bottom it is of."""
+    """The larger of x and the maximum so far, and the index of its bottom."""
     return (x, index) if x > y else (y, winner)
 
 

@@ -5,7 +5,7 @@ bottom[0], top[0]: any shape, may be the same blob.
 Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, 2015.
 
 `elu_param`:
-- `alpha` (default 1): the limit, negated, for very negative x.
+- `alpha` (default 1): y approaches -alpha for very negative x.
 
 Differences from Caffe: in place with a negative `alpha` the gradient is right.
 """
@@ -23,7 +23,7 @@ from ._neuron import Neuron
 class ELU(Neuron):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.alpha = self.param.elu_param.alpha
-        self.reads_input = self.alpha < 0  # otherwise y is positive where x is
+        self.reads_input = self.alpha < 0  # else y > 0 exactly where x > 0
 
     def values(self, x, y):
         elu(x, alpha=self.alpha, out=y)

@@ -45,7 +45,7 @@ def exponential_gradient(y, dy, *, scale):
 
 
 def log_of_base(base: float) -> float:
-    """The natural logarithm of the `base` of Exp and Log, where -1 stands for e."""
+    """The natural logarithm of the `base` of Exp and Log; -1 stands for e."""
     if base == -1:
         return 1.0
     if not 0 < base < math.inf:

@@ -7,7 +7,7 @@ bottom[0], top[0]: any shape, may be the same blob.
 - `scale` (default 1): factor on x.
 - `shift` (default 0): added to scale * x.
 
-Differences from Caffe: in place the gradient is right; Caffe takes y for x.
+Differences from Caffe: in place the gradient is right; Caffe uses y for x.
 """
 
 from __future__ import annotations

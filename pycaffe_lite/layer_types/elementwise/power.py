@@ -2,14 +2,14 @@
 
 bottom[0], top[0]: any shape, may be the same blob.
 
-A power or scale of 0 gives a constant, whatever x is, and a gradient of 0.
+A power or scale of 0 gives a constant for any x, and a gradient of 0.
 
 `power_param`:
 - `power` (default 1): the power.
 - `scale` (default 1): factor on x.
 - `shift` (default 0): added to scale * x.
 
-Differences from Caffe: in place the gradient is right for all powers; Caffe takes y for x.
+Differences from Caffe: in place the gradient is right for all powers; Caffe uses y for x.
 """
 
 from __future__ import annotations

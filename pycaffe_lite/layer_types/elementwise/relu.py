@@ -3,10 +3,10 @@
 bottom[0], top[0]: any shape, may be the same blob.
 
 `relu_param`:
-- `negative_slope` (default 0): the slope where x is negative.
+- `negative_slope` (default 0): the slope for negative x.
 - `engine` (default DEFAULT): ignored.
 
-Differences from Caffe: in place with a `negative_slope` below 0 the gradient is right.
+Differences from Caffe: in place with a negative `negative_slope` the gradient is right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._neuron import Neuron
 class ReLU(Neuron):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.slope = self.param.relu_param.negative_slope
-        self.reads_input = self.slope < 0  # otherwise y is positive where x is
+        self.reads_input = self.slope < 0  # else y > 0 exactly where x > 0
 
     def values(self, x, y):
         relu(x, slope=self.slope, out=y)

@@ -36,7 +36,7 @@ class Swish(Neuron):
 
 @elementwise(numpy=True)
 def swish(x, *, beta, half=0.5):
-    """The result, and the sigmoid of beta * x, which the gradient needs."""
+    """The result, and the sigmoid of beta * x for the gradient."""
     sigmoid = np.tanh(x * (beta * half)) * half + half
     return x * sigmoid, sigmoid
 

@@ -5,7 +5,7 @@ bottom[0], top[0]: any shape, may be the same blob.
 There is no gradient.
 
 `threshold_param`:
-- `threshold` (default 0): the bound; at it y is 0.
+- `threshold` (default 0): the bound; y is 0 at the bound.
 """
 
 from __future__ import annotations

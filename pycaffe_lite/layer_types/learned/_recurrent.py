@@ -1,9 +1,9 @@
 """Base of RNN and LSTM (Caffe's recurrent_layer.cpp), and the unit that LSTM and LSTMUnit share (lstm_unit_layer.cpp).
 
-Bottoms, tops and what goes from one forward to the next: see `lstm.py`.
+Bottoms, tops and the state between two forward passes: see `lstm.py`.
 
-Caffe unrolls a net of elementary layers. Here what does not depend on the state is one product for all steps: x W_x' + b,
-and the gradients of parameters and inputs. What is left goes step by step.
+Caffe unrolls a net of elementary layers. Here one product for all steps computes everything that does not depend on the
+state: x W_x' + b, and the gradients of parameters and inputs. The rest is computed step by step.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ Arrays = Sequence[Any]
 
 
 class Recurrent(Layer):
-    """A state that each step makes of the state before and of `sums`, x W_x' + b + h W_h'.
+    """A recurrent layer. Each step computes a new state from the state before and `sums`, x W_x' + b + h W_h'.
 
-    A trail is a state over time, T + 1 x N x D, from before the first step to after the last. Parameters: W_x, b, the static
-    input's weights if it is there, W_h; then those of the type itself.
+    A trail is a state over time, T + 1 x N x D, from before the first step to after the last. Parameters: W_x, b, the
+    weights of the static input if there is one, W_h; then those of the type itself.
     """
 
-    states: ClassVar[tuple[str, ...]] = ("h",)  # h, which the next step's sums depend on, comes first
+    states: ClassVar[tuple[str, ...]] = ("h",)  # h, on which the sums of the next step depend, comes first
     gates: ClassVar[int] = 1  # sums for each output
     param_field = "recurrent_param"
 
     def step(self, t: int, sums: Any, cont: Any, trails: Arrays) -> None:
-        """Fills `trails` at t + 1. `sums`, N x gates D, may be overwritten with what `step_back` needs."""
+        """Fills `trails` at t + 1. It may overwrite `sums`, N x gates D, with values for `step_back`."""
         raise NotImplementedError
 
     def step_back(self, t: int, sums: Any, trails: Arrays, diffs: Arrays, dsums: Any) -> None:
-        """Fills `dsums`, and the gradients in `diffs` at t of all states but h, from the gradients at t + 1."""
+        """Fills `dsums` and, in `diffs` at t, the gradients of all states but h, from the gradients at t + 1."""
         raise NotImplementedError
 
     def output(self, h: Any, top: Blob) -> None:
-        """Fills the top, T x N x D, from h after each step."""
+        """Fills the top, T x N x D, from the h after each step."""
         raise NotImplementedError
 
     def output_back(self, h: Any, top: Blob, dh: Any) -> None:
-        """Fills the gradient of h after each step."""
+        """Fills the gradient of the h after each step."""
         raise NotImplementedError
 
     def __init__(self, param: LayerParameter):
@@ -122,7 +122,7 @@ class Recurrent(Layer):
                 raise NetError(f"expected the state {name} to be {shape_text(state)}, received {blob}")
 
     def _input_counts(self, bottom: Blobs) -> list[int]:
-        """Values of x for a step and a stream, and those of the static input."""
+        """The number of inputs in x for each step and stream, and that of the static input."""
         return [bottom[0].count_from(2), *([bottom[2].count_from(1)] if self.has_static else [])]
 
     # ---- forward ----------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class Recurrent(Layer):
                 self._debug(f"Forward] Layer {self.param.name}, {name} data", trail[1:])
 
     def _sum_inputs(self, bottom: Blobs, sums: Any) -> None:
-        """What the state has no part in."""
+        """The part of the sums that does not depend on the state."""
         sums[...] = self.blobs[1].data_in
         if self.has_static:
             static = array_module(sums).empty_like(sums[0])
@@ -198,21 +198,21 @@ class Recurrent(Layer):
     # ---- help -------------------------------------------------------------------------------------------------------
 
     def add_gradient(self, index: int, dy: Any, x: Any) -> None:
-        """Adds the gradient of parameter `index`, W in y = x W', for matrices of one item a row."""
+        """Adds the gradient of parameter `index`, W in y = x W', for matrices with an item in each row."""
         if self.param_propagate_down[index]:
             matmul(dy, x, self.blobs[index].diff_inout, trans_a=True, beta=1)
 
     def _rows(self, array: Any, axes: int = 2) -> Any:
-        """`array` as a matrix, a row for each item of the first `axes`."""
+        """`array` as a matrix with a row for each item of the first `axes`."""
         return array.reshape(math.prod(array.shape[:axes]), math.prod(array.shape[axes:]))
 
-    def _debug(self, what: str, steps: Any) -> None:
+    def _debug(self, name: str, steps: Any) -> None:
         """Logs the mean absolute value of each step; Caffe logs all layers of its unrolled net."""
         for t, values in enumerate(steps):
-            glog.info(f"    [{what} after step {t}: {float(abs(values).mean()) if values.size else 0:g}")
+            glog.info(f"    [{name} after step {t}: {float(abs(values).mean()) if values.size else 0:g}")
 
     def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
-        """Weights count once for each step of each stream, those of a static input once for each stream."""
+        """Weights count once for each step of each stream, those of the static input once for each stream."""
         steps, streams = bottom[0].shape[:2]
         static = 2 if self.has_static else None
         matrices = ((i, blob) for i, blob in enumerate(self.blobs) if blob.num_axes == 2)

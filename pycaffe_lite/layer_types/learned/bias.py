@@ -1,12 +1,12 @@
 """Bias: `y = x + b`, where b covers some axes of x and is the same along the others   (bias_layer.cpp).
 
 bottom[0], top[0]: x and y, any shape, may be the same blob.
-bottom[1], optional: b, whose shape is that of the axes of x from `axis` on.
+bottom[1], optional: b, with the shape of the axes of x from `axis` on.
 Parameter, if there is no bottom[1]: b, with the shape of `num_axes` axes of x from `axis` on.
 
 `bias_param`:
 - `axis` (default 1): the first axis of x that b covers, may be negative.
-- `num_axes` (default 1): how many axes a learned b covers. -1: all that follow; 0: b is a scalar.
+- `num_axes` (default 1): how many axes a learned b covers. -1: all from `axis` on; 0: b is a scalar.
 - `filler` (default 0): the first values of a learned b.
 """
 
@@ -55,7 +55,7 @@ class Bias(Layer):
 
 
 def covered_shape(x: Blob, axis: int, num_axes: int) -> tuple[int, ...]:
-    """The dimensions of `num_axes` axes of `x` from `axis` on (-1: all that follow)."""
+    """The dimensions of `num_axes` axes of `x` from `axis` on (-1: all)."""
     start = x.axis(axis)
     if not -1 <= num_axes <= x.num_axes - start:
         raise NetError(f"expected num_axes from -1 to {x.num_axes - start} for axis {axis} of {x}, received {num_axes}")
@@ -63,7 +63,7 @@ def covered_shape(x: Blob, axis: int, num_axes: int) -> tuple[int, ...]:
 
 
 def covered_axes(x: Blob, axis: int, operand: Blob) -> tuple[int, int, int]:
-    """The shape of `x` seen as (what is before the axes that `operand` covers, these, what is behind)."""
+    """The shape of `x` as three axes: those before the axes that `operand` covers, the covered axes, those after them."""
     start = x.axis(axis) if operand.num_axes else 0
     end = start + operand.num_axes
     if x.shape[start:end] != operand.shape:

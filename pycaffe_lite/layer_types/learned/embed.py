@@ -1,4 +1,4 @@
-"""Embed: `y = W[x] (+ b)`, the row of W that the index x names   (embed_layer.cpp).
+"""Embed: `y = W[x] (+ b)`, the row of W with index x   (embed_layer.cpp).
 
 bottom[0]: indices from 0 to `input_dim` - 1, in any shape; they get no gradient.   top[0]: that shape, `x num_output`.
 Parameters: W, `input_dim x num_output`; b, `num_output`, unless `bias_term` is false.
@@ -9,7 +9,7 @@ Parameters: W, `input_dim x num_output`; b, `num_output`, unless `bias_term` is 
 - `bias_term` (default true): adds b.
 - `weight_filler`, `bias_filler` (default 0): the first values.
 
-Differences from Caffe: an index out of range is an error; Caffe checks this in debug builds only.
+Differences from Caffe: an index out of range is an error; Caffe checks it only in debug builds.
 """
 
 from __future__ import annotations

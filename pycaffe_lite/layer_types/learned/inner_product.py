@@ -1,13 +1,13 @@
 """InnerProduct: `y = x W' + b`, a fully connected layer   (inner_product_layer.cpp).
 
-bottom[0]: the axes before `axis` are M items, the rest K values each.   top[0]: `M... x num_output`.
+bottom[0]: the axes before `axis` are M items, the others K values for each item.   top[0]: `M... x num_output`.
 Parameters: W, `num_output x K` (`K x num_output` with `transpose`); b, `num_output`, unless `bias_term` is false.
 
 `inner_product_param`:
-- `num_output` (required): values of an item of the top.
+- `num_output` (required): values for each item of the top.
 - `bias_term` (default true): adds b.
 - `weight_filler`, `bias_filler` (default 0): the first values.
-- `axis` (default 1): this axis and all behind it are one vector; may be negative.
+- `axis` (default 1): this axis and all after it become one vector; may be negative.
 - `transpose` (default false): W is stored as `K x num_output`.
 """
 

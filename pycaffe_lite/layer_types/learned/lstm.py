@@ -5,24 +5,23 @@
     h = o tanh(c)
 
 bottom[0]: x, `T x N x ...`, T time steps of N independent streams. T stays as it was at set-up, N may change.
-bottom[1]: cont, `T x N`, 0 where a stream begins anew: the state before that step is multiplied by it. It has no gradient.
+bottom[1]: cont, `T x N`, 0 where a stream starts anew: the state before that step is multiplied by it. It has no gradient.
 bottom[2], optional: x_static, `N x ...`, an input that is the same in all steps.
-bottom, with `expose_hidden`: h and c before the first step, `1 x N x D` each, as the last ones. They get a gradient of 0.
+bottom, with `expose_hidden`: h and c before the first step, `1 x N x D` each, as the last bottoms. Their gradient is 0.
 top[0]: h after each step, `T x N x D`, D = `num_output`.
 top[1], top[2], with `expose_hidden`: h and c after the last step, `1 x N x D` each, which pass no gradient.
-Parameters: W_x, `4D x inputs`; b, `4D`; with a static input W_s, `4D x its inputs`; W_h, `4D x D`. Rows are in the order i,
-f,
-o, g.
+Parameters: W_x, `4D x inputs`; b, `4D`; with a static input W_s, `4D x its inputs`; W_h, `4D x D`. Rows are in the order
+i, f, o, g.
 
-The state after the last step is the one that the next forward begins with; no gradient goes across.
+The next forward starts with the state after the last step; the gradient does not pass from one forward to another.
 
 Hochreiter and Schmidhuber, Long short-term memory, 1997.
 
 `recurrent_param`:
 - `num_output` (default 0): D, the size of the state. 0 is refused.
 - `weight_filler`, `bias_filler` (default 0): the first values.
-- `debug_info` (default false): logs the mean size of the states and gradients after each step.
-- `expose_hidden` (default false): the state comes in as the last bottoms and goes out as the last tops.
+- `debug_info` (default false): logs the mean absolute value of states and gradients after each step.
+- `expose_hidden` (default false): the state is read from the last bottoms and written to the last tops.
 
 Differences from Caffe: no net is unrolled, and `debug_info` logs states and gradients, not all layers of such a net.
 """

@@ -1,4 +1,4 @@
-"""LSTMUnit: what an LSTM does in one step once the sums of its gates are there   (lstm_unit_layer.cpp).
+"""LSTMUnit: one step of an LSTM, from the sums of its gates   (lstm_unit_layer.cpp).
 
     i, f, o, g = sigmoid, sigmoid, sigmoid, tanh of the quarters of the sums
     c = cont f c + i g
@@ -7,7 +7,7 @@
 bottom[0]: c before the step, `1 x N x D`.   bottom[1]: the sums, `1 x N x 4D`, in the order i, f, o, g.
 bottom[2]: cont, `1 x N`, which has no gradient.   top[0]: c after the step, `1 x N x D`.   top[1]: h, `1 x N x D`.
 
-As in Caffe, the gradient takes cont f for the sigmoid f.
+As in Caffe, the gradient treats cont f as the sigmoid f.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class LSTMUnit(Layer):
             raise NetError("cont has no gradient; give propagate_down: false for it")
         empty_like = array_module(top[0].diff_in).empty_like
         dc, dgates = (
-            blob.diff_out if wanted else empty_like(blob.data_in) for blob, wanted in zip(bottom[:2], propagate_down)
+            blob.diff_out if propagate else empty_like(blob.data_in) for blob, propagate in zip(bottom[:2], propagate_down)
         )
         c_before, c, dc_after, dh = bottom[0].data_in[0], top[0].data_in[0], top[0].diff_in[0], top[1].diff_in[0]
         lstm_unit_backward(self._gates.data_in[0], c_before, c, dc_after, dh, dgates[0], dc[0])

@@ -44,7 +44,7 @@ class PReLU(Neuron):
         self._sloped(x, x, y)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if self.param_propagate_down[0]:  # first, as in place dx overwrites dy
+        if self.param_propagate_down[0]:  # before dx, which overwrites dy in place
             x = bottom[0].data_in if self._kept is None else self._kept
             xp = array_module(x)
             below = xp.minimum(x, 0).reshape(self.axes)

@@ -4,14 +4,14 @@
     o = tanh(h W_o' + b_o)
 
 bottom[0]: x, `T x N x ...`, T time steps of N independent streams. T stays as it was at set-up, N may change.
-bottom[1]: cont, `T x N`, 0 where a stream begins anew: the state before that step is multiplied by it. It has no gradient.
+bottom[1]: cont, `T x N`, 0 where a stream starts anew: the state before that step is multiplied by it. It has no gradient.
 bottom[2], optional: x_static, `N x ...`, an input that is the same in all steps.
-bottom, with `expose_hidden`: h before the first step, `1 x N x D`, as the last one. It gets a gradient of 0.
+bottom, with `expose_hidden`: h before the first step, `1 x N x D`, as the last bottom. Its gradient is 0.
 top[0]: o of each step, `T x N x D`, D = `num_output`.
 top[1], with `expose_hidden`: h after the last step, `1 x N x D`, which passes no gradient.
 Parameters: W_x, `D x inputs`; b_h, `D`; with a static input W_s, `D x its inputs`; W_h, `D x D`; W_o, `D x D`; b_o, `D`.
 
-The state after the last step is the one that the next forward begins with; no gradient goes across.
+The next forward starts with the state after the last step; the gradient does not pass from one forward to another.
 
 `recurrent_param`: as in LSTM.
 
@@ -36,7 +36,7 @@ class RNN(Recurrent):
         param = self.param.recurrent_param
         self.w_o = self.add_param((self.num_output, self.num_output), param.weight_filler)
         self.b_o = self.add_param((self.num_output,), param.bias_filler)
-        self._output = self.new_blob()  # the top itself may be overwritten, by a layer in place
+        self._output = self.new_blob()  # a later layer in place may overwrite the top itself
 
     def step(self, t: int, sums: Any, cont: Any, trails: Arrays) -> None:
         array_module(sums).tanh(sums, out=trails[0][t + 1])

@@ -1,13 +1,13 @@
 """Scale: `y = x * s (+ b)`, where s and b cover some axes of x and are the same along the others   (scale_layer.cpp).
 
 bottom[0], top[0]: x and y, any shape, may be the same blob.
-bottom[1], optional: s, whose shape is that of the axes of x from `axis` on.
-Parameters: s, if there is no bottom[1], with the shape of `num_axes` axes of x from `axis` on; b, with `bias_term`, of the
+bottom[1], optional: s, with the shape of the axes of x from `axis` on.
+Parameters: s, if there is no bottom[1], with the shape of `num_axes` axes of x from `axis` on; b, with `bias_term`, in the
 same shape.
 
 `scale_param`:
 - `axis` (default 1): the first axis of x that s covers, may be negative.
-- `num_axes` (default 1): how many axes a learned s covers. -1: all that follow; 0: s is a scalar.
+- `num_axes` (default 1): how many axes a learned s covers. -1: all from `axis` on; 0: s is a scalar.
 - `filler` (default 1): the first values of a learned s.
 - `bias_term` (default false): adds b.
 - `bias_filler` (default 0): the first values of b.
@@ -79,8 +79,8 @@ class Scale(Layer):
             scale = self._scale(bottom).data_in.reshape(-1)
             affine(dy, scale, xp.zeros_like(scale), bottom[0].diff_out.reshape(self.axes))
         elif wants_scale and not self.param.propagate_down and bottom[0] is not top[0] and self.axes[::2] != (1, 1):
-            # Caffe multiplies here, unless s covers all of x, and scripts see it. Not under `propagate_down: false`: a Split
-            # below would add it up.
+            # Caffe leaves this product in the bottom's gradient unless s covers all of x, and scripts see it. With
+            # `propagate_down: false` it must not be there, because a Split layer below would add it up.
             xp.multiply(x, dy, out=bottom[0].diff_out.reshape(self.axes))
 
     def _scale(self, bottom: Blobs) -> Blob:

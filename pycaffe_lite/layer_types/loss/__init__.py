@@ -1,1 +1,1 @@
-"""Losses, and the accuracy."""
+"""Losses, and Accuracy."""

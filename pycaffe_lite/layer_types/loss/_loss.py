@@ -1,4 +1,4 @@
-"""Bases of the loss layers (loss_layer.cpp), and labels as losses and Accuracy read them."""
+"""Bases of the loss layers (loss_layer.cpp), and reading of labels for losses and Accuracy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...errors import NetError
 from ...layer import Blobs, Layer
 from ...proto.caffe_pb2 import LossParameter
 
-SMALLEST_PROBABILITY = 1e-20  # inside the logarithms of the losses that say so
+SMALLEST_PROBABILITY = 1e-20  # inside the logarithms of some losses
 
 
 class Loss(Layer):
-    """Predictions and labels, equal in their first dimension, make a scalar that the net minimises.
+    """Computes a scalar to minimise from predictions and labels, which have equal first dimensions.
 
     bottom[0]: `N x ...` predictions.   bottom[1]: `N x ...` labels, which get no gradient.   top[0]: scalar.
     """
@@ -39,8 +39,7 @@ class NormalizedLoss(Loss):
     """A loss that is divided as `loss_param` says, and that may ignore a label.
 
     `normalization`: VALID divides by the number of labels that are not ignored, FULL by the number of labels, BATCH_SIZE by
-    the size of the batch, NONE not at all. The old `normalize` is read where it is not given: true is VALID, false is
-    BATCH_SIZE.
+    the size of the batch, NONE by 1. Without it the old `normalize` is read: true is VALID, false is BATCH_SIZE.
     """
 
     default_normalization: ClassVar[int] = LossParameter.VALID
@@ -56,18 +55,18 @@ class NormalizedLoss(Loss):
             self.normalization = self.default_normalization
 
     def divisor(self, labels: int, valid: int, batch: int) -> float:
-        """What the loss is divided by: never less than 1, so that a batch of ignored labels has a loss of 0."""
+        """The divisor of the loss: at least 1, so that a batch of ignored labels has a loss of 0."""
         divisors = {LossParameter.FULL: labels, LossParameter.VALID: valid, LossParameter.BATCH_SIZE: batch}
         return float(max(divisors.get(self.normalization, 1), 1))  # type: ignore[call-overload]
 
 
 def three_axes(blob: Blob, axis: int) -> tuple[int, int, int]:
-    """The shape of `blob` seen as (what is before `axis`, the axis, what is behind)."""
+    """The shape of `blob` as three axes: those before `axis`, `axis`, those after it."""
     return blob.count_from(0, axis), blob.shape[axis], blob.count_from(axis + 1)
 
 
 def check_label_count(labels: Blob, scores: Blob, axis: int) -> None:
-    """Raises unless there is one label for each position of `scores` outside of the class axis."""
+    """Raises `NetError` unless there is one label for each position of `scores` outside of the class axis."""
     outer, _, inner = three_axes(scores, axis)
     if labels.count != outer * inner:
         raise NetError(
@@ -76,9 +75,9 @@ def check_label_count(labels: Blob, scores: Blob, axis: int) -> None:
 
 
 def class_labels(labels: Any, classes: int, ignore_label: int | None) -> tuple[Any, Any]:
-    """Labels as whole numbers (cut, not rounded, as in Caffe), and a mask of those that count.
+    """Labels as integers (truncated as in Caffe, not rounded), and a mask of the labels that count.
 
-    An ignored label comes as class 0. Any other that is not in 0 ... classes - 1 is an error; Caffe reads out of bounds.
+    An ignored label becomes class 0. Any other label outside 0 ... classes - 1 is an error; Caffe reads out of bounds.
     """
     xp = array_module(labels)
     classes_of = xp.trunc(labels)

@@ -3,11 +3,11 @@
 bottom[0]: `N x C x ...` scores.   bottom[1]: labels from 0 to C - 1, one for each prediction.
 top[0]: scalar.   top[1], optional: `C`, the accuracy of each class, 0 for a class that does not occur.
 
-An item is right when fewer than `top_k` other classes score at least as high as its own: a tie counts against it. There is
-no gradient. Where all labels are ignored the accuracy is 0.
+An item is right if fewer than `top_k` other classes score at least as high as its own, so a tie counts against it. There is
+no gradient. If all labels are ignored the accuracy is 0.
 
 `accuracy_param`:
-- `top_k` (default 1): how many best scores count, at most C.
+- `top_k` (default 1): how many of the best scores count, at most C.
 - `axis` (default 1): the axis of the classes, may be negative.
 - `ignore_label` (default none): items with this label do not count.
 
@@ -51,8 +51,8 @@ class Accuracy(Layer):
         scores = bottom[0].data_in.reshape(self.axes)
         xp = array_module(scores)
         labels, counted = class_labels(bottom[1].data_in.reshape(outer, 1, inner), classes, self.ignore_label)
-        others = (scores >= xp.take_along_axis(scores, labels, 1)).sum(axis=1, keepdims=True) - 1
-        right = (others < self.top_k) & counted
+        better_or_equal = (scores >= xp.take_along_axis(scores, labels, 1)).sum(axis=1, keepdims=True) - 1
+        right = (better_or_equal < self.top_k) & counted
         top[0].data_out[...] = right.sum() / max(int(counted.sum()), 1)
         if len(top) > 1:
             of_class = xp.bincount(labels[counted], minlength=classes)

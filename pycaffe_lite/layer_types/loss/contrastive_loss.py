@@ -1,15 +1,15 @@
-"""ContrastiveLoss: similar pairs are pulled together, others pushed apart up to a margin   (contrastive_loss_layer.cpp).
+"""ContrastiveLoss: pulls similar pairs together, pushes others apart up to a margin   (contrastive_loss_layer.cpp).
 
     loss = sum of d^2 (similar) or max(margin - d, 0)^2 (not similar), over 2 N,   d = |a - b|
 
-bottom[0], bottom[1]: `N x C` (`x 1 x 1`) features a and b.   bottom[2]: `N` labels, similar where the integer part is not 0.
+bottom[0], bottom[1]: `N x C` (`x 1 x 1`) features a and b.   bottom[2]: `N` labels; a nonzero integer part means similar.
 top[0]: scalar.
 
 Hadsell, Chopra and LeCun, Dimensionality reduction by learning an invariant mapping, 2006.
 
 `contrastive_loss_param`:
-- `margin` (default 1): the distance from which on pairs that are not similar have no loss.
-- `legacy_version` (default false): takes `max(margin - d^2, 0)` for these.
+- `margin` (default 1): pairs that are not similar have no loss from this distance on.
+- `legacy_version` (default false): uses `max(margin - d^2, 0)` for these pairs.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class ContrastiveLoss(Loss):
         _, distance, gap, similar = self._pairs(bottom, difference)
         pull = xp.where(similar, 1, -xp.sign(gap) if self.legacy else -gap / (distance + EPSILON))
         pull = (pull * (float(top[0].diff_in) / self.pairs)).reshape(-1, 1)
-        for blob, wanted, sign in zip(bottom[:2], propagate_down[:2], (1, -1), strict=True):
-            if wanted:
+        for blob, propagate, sign in zip(bottom[:2], propagate_down[:2], (1, -1), strict=True):
+            if propagate:
                 xp.multiply(difference, sign * pull, out=blob.diff_out.reshape(difference.shape))
 
     def _pairs(self, bottom: Blobs, difference):
-        """For each pair: d^2, d, how far the pair is inside the margin (not negative), and whether it is similar."""
+        """For each pair: d^2, d, how far it is inside the margin (at least 0), and whether it is similar."""
         xp = array_module(difference)
         square = xp.einsum("nc,nc->n", difference, difference)
         distance = xp.sqrt(square)

@@ -1,6 +1,6 @@
 """EuclideanLoss: `loss = sum of (a - b)^2 / (2 N)`   (euclidean_loss_layer.cpp).
 
-bottom[0], bottom[1]: a and b, `N x ...` with equal counts; behind the first axis the shapes may differ. Both get gradients.
+bottom[0], bottom[1]: a and b, `N x ...` with equal counts; their other axes may differ. Both get gradients.
 top[0]: scalar.
 """
 
@@ -35,8 +35,8 @@ class EuclideanLoss(Loss):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         difference = self.difference.data_in
         weight = float(top[0].diff_in) / self.pairs
-        for blob, wanted, factor in zip(bottom, propagate_down, (weight, -weight), strict=True):
-            if wanted:
+        for blob, propagate, factor in zip(bottom, propagate_down, (weight, -weight), strict=True):
+            if propagate:
                 array_module(difference).multiply(difference, factor, out=blob.diff_out.reshape(-1))
 
     def allow_force_backward(self, bottom_index: int) -> bool:

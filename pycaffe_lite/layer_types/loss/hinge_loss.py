@@ -1,9 +1,9 @@
-"""HingeLoss: how far scores are from the right side of a margin of 1   (hinge_loss_layer.cpp).
+"""HingeLoss: how far scores are on the wrong side of a margin of 1   (hinge_loss_layer.cpp).
 
     h = max(0, 1 - s x),   s = 1 for the label and -1 for all other classes
     loss = the sum of h (L1) or of h^2 (L2), over N
 
-bottom[0]: `N x C x ...` scores x; everything behind the first axis counts as classes.   bottom[1]: `N` labels from 0 on.
+bottom[0]: `N x C x ...` scores x; all axes but the first count as classes.   bottom[1]: `N` labels from 0 on.
 top[0]: scalar.
 
 `hinge_loss_param`:

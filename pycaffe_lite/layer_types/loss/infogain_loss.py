@@ -4,13 +4,13 @@
 
 bottom[0]: `N x C x ...` scores x.   bottom[1]: labels from 0 to C - 1, one for each prediction.
 bottom[2], or the file `source`: H, `C x C` values, which get no gradient. With the identity this is SoftmaxWithLoss.
-top[0]: scalar.   top[1], optional: p; then `loss_weight` is needed for both.
+top[0]: scalar.   top[1], optional: p; both tops then need a `loss_weight`.
 
-Probabilities are no smaller than 1e-20 inside the logarithm. Of `loss_param`, `ignore_label` and `normalization` (default
-VALID) count; `normalize` is refused, as in Caffe.
+Inside the logarithm probabilities are at least 1e-20. `ignore_label` and `normalization` (default VALID) of `loss_param` are
+used; `normalize` is refused, as in Caffe.
 
 `infogain_loss_param`:
-- `source` (default none): a binaryproto with H; not given, H is bottom[2].
+- `source` (default none): a binaryproto with H; by default H is bottom[2].
 - `axis` (default 1): the axis of the classes, may be negative.
 
 Differences from Caffe: a label out of range is an error; Caffe reads outside of H.
@@ -92,7 +92,7 @@ class InfogainLoss(NormalizedLoss):
         dx *= counted * prob.dtype.type(weight)
 
     def _rows(self, bottom: Blobs):
-        """H's row for each prediction, in the shape of `prob`, and which predictions count (with 1 in place of classes)."""
+        """The row of H for each prediction, in the shape of `prob`, and which predictions count (with class axis 1)."""
         outer, classes, inner = self.prob.shape
         labels, counted = class_labels(bottom[1].data_in.reshape(outer, inner), classes, self.ignore_label)
         rows = self.matrix.data_in.reshape(classes, classes)[labels]

@@ -1,10 +1,9 @@
 """MultinomialLogisticLoss: `loss = the mean of -log(p[label])`   (multinomial_logistic_loss_layer.cpp).
 
-bottom[0]: `N x C x ...` probabilities p; everything behind the first axis counts as classes.   bottom[1]: `N` labels from 0
-on.
+bottom[0]: `N x C x ...` probabilities p; all axes but the first count as classes.   bottom[1]: `N` labels from 0 on.
 top[0]: scalar.
 
-Probabilities are no smaller than 1e-20. On scores, SoftmaxWithLoss is more exact than Softmax and this.
+Probabilities are at least 1e-20. For scores, SoftmaxWithLoss is more exact than Softmax and this layer.
 
 Differences from Caffe: a label out of range is an error; Caffe reads outside of the probabilities.
 """

@@ -1,11 +1,11 @@
-"""SigmoidCrossEntropyLoss: a logistic loss for each element by itself   (sigmoid_cross_entropy_loss_layer.cpp).
+"""SigmoidCrossEntropyLoss: a logistic loss for each element   (sigmoid_cross_entropy_loss_layer.cpp).
 
     loss = the sum of -(t log(p) + (1 - t) log(1 - p)), divided as `normalization` says,   p = 1 / (1 + exp(-x))
 
 bottom[0]: `N x ...` scores x.   bottom[1]: as many targets t from 0 to 1, which get no gradient.   top[0]: scalar.
 
-Of `loss_param`, `ignore_label` is compared with the target cut to a whole number, and `normalization` is BATCH_SIZE by
-default; FULL and VALID count elements.
+The integer part of a target is compared with `ignore_label` of `loss_param`. `normalization` is BATCH_SIZE by default; FULL
+and VALID count elements.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x, targets = (blob.data_in.reshape(-1) for blob in bottom)
         xp = array_module(x)
-        losses = xp.log1p(xp.exp(-abs(x)))  # log(1 + exp(x)) is this and max(x, 0), without overflow
+        losses = xp.log1p(xp.exp(-abs(x)))  # plus max(x, 0) this is log(1 + exp(x)), without overflow
         losses += xp.maximum(x, 0) - x * targets
         counted = self._counted(targets)
         total = xp.where(counted, losses, 0).sum(dtype=np.float64)

@@ -3,13 +3,13 @@
 bottom[0]: `N x C x ...` scores x.
 bottom[1]: `N x ...` labels from 0 to C - 1, one for each prediction, in any shape of that count.   top[0]: scalar.
 
-Of `loss_param` all count; `normalization` is VALID by default. Probabilities are no smaller than the smallest normal float32
-inside the logarithm.
+All fields of `loss_param` are used; `normalization` is VALID by default. Inside the logarithm probabilities are at least the
+smallest normal float32.
 
 `softmax_param`: as in Softmax.
 
-Differences from Caffe: a label out of range is an error; Caffe reads outside of the scores. A second top is an error of its
-own: Caffe allows it and then fails over its loss weight.
+Differences from Caffe: a label out of range is an error; Caffe reads outside of the scores. A second top is an error; Caffe
+allows it and then fails over its loss weight.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...layer import Blobs, register
 from ...ops.softmax import softmax
 from ._loss import NormalizedLoss, check_label_count, class_labels, three_axes
 
-SMALLEST = float(np.finfo(np.float32).tiny)  # probabilities are no smaller inside the logarithm
+SMALLEST = float(np.finfo(np.float32).tiny)  # the least probability inside the logarithm
 
 
 @register("SoftmaxWithLoss")
@@ -35,7 +35,7 @@ class SoftmaxWithLoss(NormalizedLoss):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         super().setup(bottom, top)
-        if len(top) > 1:  # Caffe counts up to two tops, but then fails over their loss weights
+        if len(top) > 1:  # Caffe allows two tops, but then fails over their loss weights
             raise NetError("expected 1 top, received 2: for the probabilities, put a Softmax layer on the same bottom")
         self.prob = self.new_blob()
 

@@ -1,1 +1,1 @@
-"""Layers that move values and leave them as they are."""
+"""Layers that move values without changing them."""

@@ -1,8 +1,8 @@
-"""BatchReindex: `y[i] = x[index[i]]`, items of a batch chosen, reordered or repeated   (batch_reindex_layer.cpp).
+"""BatchReindex: `y[i] = x[index[i]]`; selects, reorders or repeats items of a batch   (batch_reindex_layer.cpp).
 
 bottom[0]: `N x ...`.   bottom[1]: `M` indices from 0 to N - 1, which get no gradient.   top[0]: `M x ...`.
 
-The gradients of an item that is repeated add up.
+If an item is repeated, its gradients add up.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Concat: joins blobs along an axis   (concat_layer.cpp).
 
-bottom: one or more blobs that are equal in all dimensions but that of `axis`.   top[0]: the blobs, in order.
+bottom: one or more blobs, equal in all dimensions except that of `axis`.   top[0]: the blobs, in order.
 
-A single bottom is the top's memory.
+A single bottom shares its memory with the top.
 
 `concat_param`:
 - `axis` (default 1): the axis along which to join, may be negative.
-- `concat_dim` (default 1): its old name. Not with `axis`.
+- `concat_dim` (default 1): the old name of `axis`. Not with `axis`.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ class Concat(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if len(bottom) > 1:
             dy = self._matrix(top[0], top[0].diff_in)
-            for blob, start, wanted in zip(bottom, self._starts(bottom), propagate_down, strict=True):
-                if wanted:
+            for blob, start, propagate in zip(bottom, self._starts(bottom), propagate_down, strict=True):
+                if propagate:
                     dx = self._matrix(blob, blob.diff_out)
                     copy_columns(dy, dx, start, 0, dx.shape[1])
 
     def _matrix(self, blob: Blob, array: Any) -> Any:
-        """An array of the blob, with what belongs to the axis and those behind it in rows."""
+        """An array of the blob as a matrix; a row holds `axis` and the axes after it."""
         return array.reshape(blob.count_from(0, self.axis), blob.count_from(self.axis))
 
     def _starts(self, bottom: Blobs) -> list[int]:
-        """Where the rows of each bottom begin in those of the top."""
+        """The first column of each bottom in the rows of the top."""
         return [0, *accumulate(blob.count_from(self.axis) for blob in bottom[:-1])]

@@ -1,12 +1,12 @@
 """Filter: keeps the items of a batch whose selector is not 0   (filter_layer.cpp).
 
-bottom: any number of blobs `N x ...`, and last the selector, `N` (`x 1 ...`), which gets no gradient.
-top: for each of the blobs one `K x ...`, where K is the number of items that are kept, perhaps 0; it changes with every
-forward. When the net is built, K is N.
+bottom: any number of blobs `N x ...`, and at the end the selector, `N` (`x 1 ...`), which gets no gradient.
+top: for each of the blobs one `K x ...`. K is the number of kept items, perhaps 0, and changes with every forward. When the
+net is built, K is N.
 
 The gradient of an item that is not kept is 0.
 
-Differences from Caffe: backward works where no item is kept; Caffe divides by zero.
+Differences from Caffe: backward also works if no item is kept; Caffe divides by zero.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Filter(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[-1]:
             raise NetError("a selector has no gradient: the last bottom cannot be propagated to")
-        for blob, out, wanted in zip(bottom, top, propagate_down):
-            if wanted:
+        for blob, out, propagate in zip(bottom, top, propagate_down):
+            if propagate:
                 dx = blob.diff_out
                 dx.fill(0)
                 dx[self.kept] = out.diff_in[: self.kept.size]

@@ -1,10 +1,10 @@
-"""Flatten: makes one axis of several   (flatten_layer.cpp).
+"""Flatten: merges several axes into one   (flatten_layer.cpp).
 
 bottom[0]: any shape.   top[0]: the same memory, values and gradient, with the axes from `axis` to `end_axis` as one.
 
 `flatten_param`:
-- `axis` (default 1): the first of the axes, may be negative.
-- `end_axis` (default -1): the last of them, included, may be negative.
+- `axis` (default 1): the first axis to merge, may be negative.
+- `end_axis` (default -1): the last axis to merge, may be negative.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Flatten(Layer):
         top[0].share_diff(x)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """The top is the bottom's memory."""
+        """The top shares the bottom's memory."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """The top's gradient is the bottom's memory."""
+        """The top's gradient shares the bottom's memory."""

@@ -3,10 +3,10 @@
 bottom[0]: any shape.   top[0]: the same memory, values and gradient.
 
 `reshape_param`:
-- `shape` (default no axes): takes the place of `num_axes` axes from `axis` on. In it, 0 stands for the bottom's dimension at
-  the same place, and one -1 for what is left over.
-- `axis` (default 0): the first axis that is replaced; negative ones count from behind the last axis, where -1 is.
-- `num_axes` (default -1): how many are replaced; -1: all that follow.
+- `shape` (default no axes): the dimensions that replace `num_axes` axes from `axis` on. 0 keeps the bottom's dimension at
+  the same place, and a single -1 is computed from the count.
+- `axis` (default 0): the first axis to replace; a negative one counts from the end, where -1 means after the last axis.
+- `num_axes` (default -1): how many axes to replace; -1: all from `axis` on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Reshape(Layer):
         top[0].share_diff(x)
 
     def _replaced(self, x: Blob) -> tuple[int, int]:
-        """The first of the axes that are replaced, and their end."""
+        """The range of the axes to replace."""
         param = self.param.reshape_param
         start = param.axis if param.axis >= 0 else x.num_axes + 1 + param.axis
         if not 0 <= start <= x.num_axes:
@@ -54,18 +54,18 @@ class Reshape(Layer):
         return start, x.num_axes if param.num_axes == -1 else start + param.num_axes
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """The top is the bottom's memory."""
+        """The top shares the bottom's memory."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """The top's gradient is the bottom's memory."""
+        """The top's gradient shares the bottom's memory."""
 
 
 def _inferred(shape: list[int], x: Blob) -> list[int]:
-    """`shape` with its -1, if there is one, replaced such that it has the count of `x`; raises if there is no such shape."""
+    """`shape` with its -1, if any, replaced so that the count is that of `x`; raises `NetError` if that is impossible."""
     if -1 in shape:
-        known = [dim for dim in shape if dim != -1]
-        floor = int(0 in known)  # the 0 of an empty batch is on both sides: without it the rest can be inferred
-        count, product = (math.prod(max(dim, floor) for dim in dims) for dims in (x.shape, known))
+        others = [dim for dim in shape if dim != -1]
+        floor = int(0 in others)  # an empty batch has a 0 in both shapes: without it the -1 can be inferred
+        count, product = (math.prod(max(dim, floor) for dim in dims) for dims in (x.shape, others))
         if count % product:
             raise NetError(f"{x} has no dimension for the -1 in {' x '.join(map(str, shape))}: {product} is no divisor")
         shape = [count // product if dim == -1 else dim for dim in shape]

@@ -1,4 +1,4 @@
-"""Silence: takes blobs that nothing else reads, so that they are no outputs of the net   (silence_layer.cpp).
+"""Silence: reads blobs that no other layer reads, so that they are not outputs of the net   (silence_layer.cpp).
 
 bottom: any number of blobs, which get a gradient of 0.   No tops.
 """
@@ -22,6 +22,6 @@ class Silence(Layer):
         """There is nothing to compute."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        for blob, wanted in zip(bottom, propagate_down, strict=True):
-            if wanted:
+        for blob, propagate in zip(bottom, propagate_down, strict=True):
+            if propagate:
                 blob.diff_out.fill(0)

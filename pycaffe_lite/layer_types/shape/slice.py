@@ -2,12 +2,12 @@
 
 bottom[0]: any shape.   top: the pieces, in order.
 
-A single piece is the bottom's memory.
+A single piece shares its memory with the bottom.
 
 `slice_param`:
 - `axis` (default 1): the axis that is cut, may be negative.
-- `slice_point` (default equal pieces): the first index of each piece but the first.
-- `slice_dim` (default 1): the old name of `axis`. Not with it.
+- `slice_point` (default equal pieces): the first index of each piece except the first piece.
+- `slice_dim` (default 1): the old name of `axis`. Not with `axis`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Slice(Layer):
             top[0].share_diff(bottom[0])
 
     def _bounds(self, bottom: Blob, tops: int) -> list[tuple[int, int]]:
-        """First index and end of each piece."""
+        """The first index and the end of each piece."""
         size = bottom.shape[self.axis]
         if not self.points:
             if size % tops:
@@ -71,6 +71,6 @@ class Slice(Layer):
                 piece[...] = blob.diff_in
 
     def _pieces(self, array: Any) -> Iterator[Any]:
-        """Views of the pieces of an array of the bottom's shape."""
+        """Views of the pieces of an array that has the bottom's shape."""
         for start, end in self.bounds:
             yield array[(slice(None),) * self.axis + (slice(start, end),)]

@@ -1,8 +1,8 @@
-"""Split: the same blob for several readers; their gradients add up   (split_layer.cpp).
+"""Split: the same blob for several layers; their gradients add up   (split_layer.cpp).
 
-bottom[0]: any shape.   top: any number of blobs of that shape, in the memory of the bottom, each with a gradient of its own.
+bottom[0]: any shape.   top: any number of blobs of that shape, in the memory of the bottom, each with its own gradient.
 
-The net inserts these layers by itself.
+The net inserts these layers where they are needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared base of BatchNorm and MVN: y = (x - mean) * scale, where groups of planes have one mean and one scale."""
+"""Shared base of BatchNorm and MVN: y = (x - mean) * scale, where a group of planes shares one mean and one scale."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ...ops.normalization import normalize, normalize_gradient, normalize_in_pla
 
 
 class Normalization(Layer):
-    """A type sets `view`, the shape A x B x S, and `axis`, 0 or 1, the axis along which planes make a group.
+    """A subclass sets `view`, the shape A x B x S, and `axis`, 0 or 1. Planes along `axis` make a group.
 
-    Statistics are those of groups, A x B x 1 with a 1 in place of `axis`, in float64. The top may be the bottom.
+    Statistics of groups are A x B x 1 with a 1 in place of `axis`, in float64. The top may be the bottom.
     """
 
     exact_bottoms = 1
@@ -20,14 +20,14 @@ class Normalization(Layer):
     keeps_coordinates = True
     view: tuple[int, int, int]
     axis: int
-    mean: Any = None  # of the last forward, as is `scale`
+    mean: Any = None  # of the last forward, like `scale`
     scale: Any = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.kept = self.new_blob()
 
     def normalize(self, bottom: Blobs, top: Blobs, mean: Any, scale: Any, keep: bool) -> None:
-        """Writes the top. `keep`: `gradient` will be asked for, which needs the bottom's values even if overwritten here."""
+        """Writes the top. With `keep`, a later `gradient` works even if this overwrites the bottom's values."""
         self.mean, self.scale = mean, scale
         if keep and top[0] is bottom[0]:
             self.kept.reshape(self.view)
@@ -37,7 +37,7 @@ class Normalization(Layer):
             normalize(x, mean, scale, y, self.axis)
 
     def gradient(self, top: Blobs, bottom: Blobs, of_scale: bool = True) -> None:
-        """Writes dx = scale * (dy - mean of dy - y * mean of dy * y); without `of_scale`, not the last term."""
+        """Writes dx = scale * (dy - mean of dy - y * mean of dy * y); without `of_scale`, the last term is left out."""
         groups = tuple(1 if axis == self.axis else size for axis, size in enumerate((*self.view[:2], 1)))
         if self.mean is None or self.mean.shape != groups:
             raise NetError("backward needs a forward of the same shape before it")

@@ -1,16 +1,16 @@
-"""ArgMax: the indices, or the values, of the largest elements   (argmax_layer.cpp).
+"""ArgMax: the indices or the values of the largest elements   (argmax_layer.cpp).
 
 bottom[0]: `N x ...`.
-top[0], with `axis`: the bottom's shape with `top_k` at that axis, indices or, with `out_max_val`, values.
-top[0], without: `N x 1 x top_k` (`x 1 ...`, as many axes as the bottom), indices among all values of an item. With
+top[0], with `axis`: the bottom's shape with `top_k` at that axis; indices or, with `out_max_val`, values.
+top[0], without `axis`: `N x 1 x top_k` (`x 1 ...`, as many axes as the bottom), indices among all values of an item. With
 `out_max_val` it is `N x 2 x top_k ...`, indices and values.
 
-The largest comes first; of equal values the one with the larger index. There is no gradient.
+The largest comes first; of equal values, the one with the larger index. There is no gradient.
 
 `argmax_param`:
-- `out_max_val` (default false): gives the values as well, or with `axis` in place of the indices.
-- `top_k` (default 1): how many.
-- `axis` (default none): the axis along which to look, may be negative. Not given: over all but the first.
+- `out_max_val` (default false): gives indices and values, or with `axis` only values.
+- `top_k` (default 1): how many elements.
+- `axis` (default none): the axis to search, may be negative; by default all axes but the first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ArgMax(Layer):
 
 
 def largest(x: Any, count: int) -> Any:
-    """The indices along axis 1 of the `count` largest values, in falling order; of equal values the later first."""
+    """The indices along axis 1 of the `count` largest values, in falling order; of equal values, later ones come first."""
     xp = array_module(x)
     if count == 1:
         return x.shape[1] - 1 - xp.argmax(x[:, ::-1], axis=1)[:, None]

@@ -1,17 +1,17 @@
 """BatchNorm: `y = (x - mean) / sqrt(variance + eps)`, for each channel over the batch   (batch_norm_layer.cpp).
 
-bottom[0], top[0]: `N x C x ...`, may be the same blob. A scale and a shift that are learned come from a Scale layer behind.
+bottom[0], top[0]: `N x C x ...`, may be the same blob. For a learned scale and shift add a Scale layer after it.
 Parameters, not learned: running sums of the mean (`C`) and variance (`C`), and their weight (`1`).
 
-Every forward that takes the batch's statistics multiplies the sums by `moving_average_fraction` and adds mean, variance
-m / (m - 1) and 1, where m is the number of values of a channel. The stored statistics are the sums over the weight, or 0
-where the weight is 0. The layer gives its parameters `lr_mult: 0` by itself; another value is an error.
+Each forward that uses the batch's statistics multiplies the sums by `moving_average_fraction`. It then adds the mean,
+variance m / (m - 1), and 1, where m is the number of values in a channel. The stored statistics are the sums divided by the
+weight, or 0 if the weight is 0. The layer sets `lr_mult: 0` for its parameters; another value is an error.
 
 Ioffe and Szegedy, Batch normalization, 2015.
 
 `batch_norm_param`:
 - `use_global_stats` (default in TEST): takes mean and variance from the parameters, not from the batch.
-- `moving_average_fraction` (default 0.999): what is left of the running sums with each batch.
+- `moving_average_fraction` (default 0.999): the factor on the running sums in each batch.
 - `eps` (default 1e-5): added to the variance.
 """
 
@@ -74,7 +74,7 @@ class BatchNorm(Normalization):
         return mean.reshape(1, -1, 1) * factor, variance.reshape(1, -1, 1) * factor
 
     def _store(self, mean, variance, values: int, scale) -> None:
-        """Adds the batch's statistics to the running ones, and writes what the batch is to be multiplied by."""
+        """Adds the batch's statistics to the running sums, and writes the factor for the batch to `scale`."""
         param = self.param.batch_norm_param
         means, variances, weight = (blob.data_inout for blob in self.blobs)
         mean, variance, scale = mean.reshape(-1), variance.reshape(-1), scale.reshape(-1)

@@ -2,11 +2,11 @@
 
 bottom[0]: `N x C x H x W`, or fewer axes.   top[0]: the same with four axes; may be the same blob.
 
-As in Caffe, the gradient takes eps for negligible beside the deviation.
+As in Caffe, the gradient neglects eps.
 
 `mvn_param`:
 - `normalize_variance` (default true): false subtracts the mean only.
-- `across_channels` (default false): mean and deviation over `C x H x W`, not over `H x W`.
+- `across_channels` (default false): mean and deviation over `C x H x W` instead of `H x W`.
 - `eps` (default 1e-9): added to the standard deviation.
 
 Differences from Caffe: works in place; Caffe's gradient is wrong there.

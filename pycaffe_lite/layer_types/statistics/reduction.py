@@ -1,10 +1,10 @@
-"""Reduction: `y = coeff * the sum of what is behind an axis`   (reduction_layer.cpp).
+"""Reduction: `y = coeff * the sum over an axis and all axes after it`   (reduction_layer.cpp).
 
 bottom[0]: any shape.   top[0]: the axes before `axis`; a scalar for axis 0.
 
 `reduction_param`:
-- `operation` (default SUM): SUM, ASUM (of absolute values), SUMSQ (of squares) or MEAN. The mean of nothing is 0.
-- `axis` (default 0): this axis and all behind it vanish; may be negative.
+- `operation` (default SUM): SUM, ASUM (of absolute values), SUMSQ (of squares) or MEAN. The mean of no values is 0.
+- `axis` (default 0): sums over this axis and all after it; may be negative.
 - `coeff` (default 1): factor on the result.
 """
 

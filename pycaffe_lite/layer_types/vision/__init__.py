@@ -1,1 +1,1 @@
-"""Layers that look at images through windows."""
+"""Layers that move windows over images."""

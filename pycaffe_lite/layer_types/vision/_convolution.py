@@ -1,7 +1,7 @@
 """Shared base of Convolution and Deconvolution: parameters and shapes (Caffe's base_conv_layer.cpp).
 
-Seen from a convolution there is an *image* side and a *window* side. Convolution goes from image to windows, Deconvolution
-from windows to image, with the same three operations.
+A convolution has an *image* side and a *window* side. Convolution goes from image to windows, Deconvolution from windows to
+image, with the same three operations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._window import read_window
 
 
 class ConvolutionBase(Layer):
-    """What the two have in common. `transposed` says on which side the bottom is."""
+    """What the two layers share. `transposed` says that the bottom is on the window side."""
 
     min_bottoms = 1
     min_tops = 1
@@ -54,7 +54,7 @@ class ConvolutionBase(Layer):
             self.add_param((self.num_output,), param.bias_filler)
 
     def _sides(self, bottom, top):
-        """What belongs to the bottom and to the top, in the order image side, window side."""
+        """The values for bottom and top, in the order image side, window side."""
         return (top, bottom) if self.transposed else (bottom, top)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -71,8 +71,8 @@ class ConvolutionBase(Layer):
         )
         if any(size < 1 for size in out_shape):
             names = ("kernel_size", "pad", "stride", "dilation")
-            given = zip(names, (self.kernel, self.pad, self.stride, self.dilation))
-            settings = ", ".join(f"{name} {sizes_text(values)}" for name, values in given)
+            fields = zip(names, (self.kernel, self.pad, self.stride, self.dilation))
+            settings = ", ".join(f"{name} {sizes_text(values)}" for name, values in fields)
             sizes = f"input {sizes_text(in_shape)}, {settings} give an output of {sizes_text(out_shape)}"
             raise NetError(f"the kernel does not fit: {sizes}")
         for blob in top:
@@ -97,19 +97,19 @@ class ConvolutionBase(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         weights = self.blobs[0].data_in
         product = convolve if self.transposed else convolve_transposed
-        for y, x, wanted in zip(top, bottom, propagate_down):
+        for y, x, propagate in zip(top, bottom, propagate_down):
             dy = y.diff_in.reshape(self.out_planes)
             if len(self.blobs) > 1 and self.param_propagate_down[1]:
                 bias_gradient(dy, self.blobs[1].diff_inout)
             if self.param_propagate_down[0]:
                 image, windows = self._sides(x.data_in.reshape(self.planes), dy)
                 convolve_weight_gradient(image, windows, self.blobs[0].diff_inout, *self.layout)
-            if wanted:
+            if propagate:
                 product(dy, weights, None, x.diff_out.reshape(self.planes), *self.layout)
 
     @property
     def layout(self) -> tuple[Geometry, int]:
-        """What all of the operations want to know."""
+        """The arguments that all three operations take."""
         return self.geometry, self.group
 
     @classmethod
@@ -121,21 +121,21 @@ class ConvolutionBase(Layer):
         return cls.window_of(param).coordinate_map(cls.transposed)
 
     def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
-        """Each value on the side of the windows takes a kernel's weights."""
+        """Each value on the window side is multiplied by the weights of a kernel."""
         windows = bottom if self.transposed else top
         return sum(blob.count for blob in windows) * self.blobs[0].count_from(1)
 
 
 def windows_along(room: int, stride: int) -> int:
-    """How many windows there are along an axis that a window can move by `room` pixels.
+    """The number of windows along an axis on which a window can move by `room` pixels.
 
-    As in Caffe, whose division cuts towards 0: a window that sticks out by less than a stride is one, and sees zeros there.
+    As in Caffe, where division truncates towards 0, a window that is too large by less than a stride counts as one.
     """
     return int(math.copysign(abs(room) // stride, room)) + 1
 
 
 def spatial(param, name: str, axes: int, default: int | None = None) -> tuple[int, ...]:
-    """One value for each spatial axis from the repeated field `name` or, for two axes, its `_h` and `_w` forms."""
+    """One value for each spatial axis, from the repeated field `name` or, for two axes, its `_h` and `_w` forms."""
     stem = name.removesuffix("_size")
     if name != "dilation" and (param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w")):
         if axes != 2:

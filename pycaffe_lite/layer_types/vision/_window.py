@@ -1,4 +1,4 @@
-"""What the prototxt says of a window, read before any blob is there: for labels, tables and coordinates."""
+"""Reads a window from the prototxt, before there are blobs: for labels, tables and coordinates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ...proto.caffe_pb2 import ConvolutionParameter, PoolingParameter
 
 
 def read_window(param: ConvolutionParameter | PoolingParameter) -> WindowSizes:
-    """The window of a layer. A kernel size that is not given is 0."""
+    """The window of a layer. A missing kernel size is 0."""
     return WindowSizes(
         kernel=_sizes(param, "kernel_size", "kernel", 0),
         stride=_sizes(param, "stride", "stride", 1),
@@ -18,7 +18,7 @@ def read_window(param: ConvolutionParameter | PoolingParameter) -> WindowSizes:
 
 
 def _sizes(param: ConvolutionParameter | PoolingParameter, name: str, stem: str, default: int) -> tuple[int, ...]:
-    """A field that is given once, or for each axis by repetition or as `_h` and `_w`."""
+    """A field that is given once, or for each axis: repeated, or as `_h` and `_w`."""
     if param.HasField(f"{stem}_h") or param.HasField(f"{stem}_w"):
         return getattr(param, f"{stem}_h"), getattr(param, f"{stem}_w")
     value = getattr(param, name)

@@ -4,9 +4,8 @@
     (o: output, i: position, c: channel of the group of o, k: kernel position, from 0 on; x is 0 beyond the image)
     H' = floor((H + 2 pad - (dilation (kernel_size - 1) + 1)) / stride) + 1
 
-bottom: `N x C x H x W` (any number of batch axes before `axis`, any number of spatial axes after it). Several of one shape
-are
-allowed, which share the weights.
+bottom: `N x C x H x W` (any number of batch axes before `axis`, any number of spatial axes after it). Several bottoms of
+one shape are allowed; they share the weights.
 top: `N x num_output x H' x W'`, one for each bottom.
 Parameters: weights, `num_output x C / group x kernel...`; bias, `num_output`, unless `bias_term` is false.
 
@@ -15,15 +14,15 @@ Parameters: weights, `num_output x C / group x kernel...`; bias, `num_output`, u
 - `bias_term` (default true): adds a bias.
 - `pad` (default 0): zeros on each side of the image.
 - `kernel_size` (required): the size of the window; or `kernel_h` and `kernel_w`.
-- `stride` (default 1): the distance of neighbouring windows.
-- `dilation` (default 1): the distance of neighbouring kernel elements.
-- `pad_h` (default 0), `pad_w` (default 0): in place of `pad`, for two spatial axes.
-- `kernel_h`, `kernel_w` (default `kernel_size`): in its place, for two spatial axes.
-- `stride_h`, `stride_w` (default `stride`): in its place, for two spatial axes.
-- `group` (default 1): cuts input and output channels into so many parts that do not see each other.
+- `stride` (default 1): the distance between neighbouring windows.
+- `dilation` (default 1): the distance between neighbouring kernel elements.
+- `pad_h` (default 0), `pad_w` (default 0): replace `pad`, for two spatial axes.
+- `kernel_h`, `kernel_w` (default `kernel_size`): replace `kernel_size`, for two spatial axes.
+- `stride_h`, `stride_w` (default `stride`): replace `stride`, for two spatial axes.
+- `group` (default 1): splits input and output channels into groups; an output depends only on inputs of its group.
 - `weight_filler`, `bias_filler` (default 0): the first values.
 - `axis` (default 1): the axis of the channels, may be negative.
-- `force_nd_im2col` (default false): ignored; it chose between two ways of Caffe.
+- `force_nd_im2col` (default false): ignored; it selects an implementation in Caffe.
 - `engine` (default DEFAULT): ignored.
 """
 

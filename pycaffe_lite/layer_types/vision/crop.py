@@ -6,8 +6,8 @@ bottom[0]: any shape.   bottom[1]: any values; only its shape counts, from `axis
 top[0]: the shape of bottom[0] before `axis`, of bottom[1] from there on.
 
 `crop_param`:
-- `axis` (default 2): the first axis that is cut, may be negative; all that follow are cut as well.
-- `offset` (default 0): where the cut begins, one value for all of these axes or one for each.
+- `axis` (default 2): the first axis that is cut, may be negative; all axes after it are cut too.
+- `offset` (default 0): where the cut begins, one value for all these axes or one for each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...proto.caffe_pb2 import LayerParameter
 
 @register("Crop")
 class Crop(Layer):
-    mapped_bottoms = 1  # the other one only gives a size
+    mapped_bottoms = 1  # the other bottom only gives a size
     exact_bottoms = 2
     exact_tops = 1
 
@@ -44,18 +44,18 @@ class Crop(Layer):
         top[0].reshape(*x.shape[:axis], *size.shape[axis : x.num_axes])
 
     def _offsets(self, count: int) -> list[int]:
-        """One offset for each of the axes that are cut."""
-        given = list(self.param.crop_param.offset)
-        if len(given) > 1 and len(given) != count:
-            raise NetError(f"expected one offset, or one for each of the {count} axes, received {len(given)}")
-        return given if len(given) == count else (given or [0]) * count
+        """One offset for each axis that is cut."""
+        offsets = list(self.param.crop_param.offset)
+        if len(offsets) > 1 and len(offsets) != count:
+            raise NetError(f"expected one offset, or one for each of the {count} axes, received {len(offsets)}")
+        return offsets if len(offsets) == count else (offsets or [0]) * count
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         top[0].data_out[...] = bottom[0].data_in[tuple(self.window)]
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        for blob, wanted in zip(bottom, propagate_down, strict=True):
-            if wanted:
+        for blob, propagate in zip(bottom, propagate_down, strict=True):
+            if propagate:
                 blob.diff_out.fill(0)
         if propagate_down[0]:
             bottom[0].diff_inout[tuple(self.window)] = top[0].diff_in

@@ -1,11 +1,10 @@
 """Deconvolution: Convolution with forward and backward exchanged   (deconv_layer.cpp).
 
-    y = b + every input times the weights, added up over a window of the outputs
+    y = b + each input times the weights, added to a window of the outputs
     H' = stride (H - 1) + dilation (kernel_size - 1) + 1 - 2 pad
 
-bottom: `N x C x H x W` (any number of batch axes before `axis`, any number of spatial axes after it). Several of one shape
-are
-allowed, which share the weights.
+bottom: `N x C x H x W` (any number of batch axes before `axis`, any number of spatial axes after it). Several bottoms of
+one shape are allowed; they share the weights.
 top: `N x num_output x H' x W'`, one for each bottom.
 Parameters: weights, `C x num_output / group x kernel...`; bias, `num_output`, unless `bias_term` is false.
 

@@ -1,4 +1,4 @@
-"""Im2col: the values under each window of an image, one below the other in the channels   (im2col_layer.cpp).
+"""Im2col: lays out the values in each window of an image along the channels   (im2col_layer.cpp).
 
     y[(c, k), i] = x[c, stride i - pad + dilation k]
     (c: channel, k: kernel position, i: position, from 0 on; x is 0 beyond the image)
@@ -6,8 +6,8 @@
 bottom[0]: `N x C x H x W` (any number of batch axes before `axis`, any number of spatial axes after it).
 top[0]: `N x (C * kernel positions) x H' x W'`, H' as in Convolution.
 
-It is what a Convolution multiplies its weights with. Of the parameters `kernel_size`, `stride`, `pad`, `dilation`, their
-`_h` and `_w` forms, and `axis` count; the others have no effect.
+A Convolution multiplies its weights with these values. Only `kernel_size`, `stride`, `pad`, `dilation`, their `_h` and `_w`
+forms, and `axis` have an effect.
 
 `convolution_param`: as in Convolution.
 """

@@ -1,9 +1,9 @@
-"""LRN: `y = x / s^beta`, where s tells how strong the neighbours are   (lrn_layer.cpp).
+"""LRN: `y = x / s^beta`, where s is the strength of the neighbours   (lrn_layer.cpp).
 
     ACROSS_CHANNELS   s = k + alpha / n   * the sum of x^2 over the n channels around this one
     WITHIN_CHANNEL    s = 1 + alpha / n^2 * the sum of x^2 over the n x n pixels around this one
 
-bottom[0], top[0]: `N x C x H x W`, may be the same blob. Beyond the ends there are zeros.
+bottom[0], top[0]: `N x C x H x W`, may be the same blob. Missing neighbours count as 0.
 
 Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
 
@@ -12,7 +12,7 @@ Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutiona
 - `alpha` (default 1): factor on the sum.
 - `beta` (default 0.75): the power.
 - `norm_region` (default ACROSS_CHANNELS): which neighbours, see above.
-- `k` (default 1): of ACROSS_CHANNELS only.
+- `k` (default 1): for ACROSS_CHANNELS only.
 - `engine` (default DEFAULT): ignored.
 
 Differences from Caffe: works in place; Caffe's gradient is wrong there.
@@ -35,7 +35,7 @@ class LRN(Layer):
     keeps_coordinates = True
     exact_bottoms = 1
     exact_tops = 1
-    _kept: Any = None  # the values of the bottom, where the top overwrites them
+    _kept: Any = None  # the bottom's values, if the top overwrites them
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.lrn_param

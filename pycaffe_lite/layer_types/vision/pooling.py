@@ -3,30 +3,30 @@
     H' = ceil((H + 2 pad - kernel_size) / stride) + 1   (floor with FLOOR)
 
 bottom[0]: `N x C x H x W`.   top[0]: `N x C x H' x W'`.
-top[1], optional, for MAX only: where in its plane (h W + w) each maximum stands.
+top[1], optional, for MAX only: the index (h W + w) of each maximum in its plane.
 
-Where there is padding, a last window that would start beyond the image and its padding below is dropped.
+With padding, a last window that would start after the image is dropped.
 
-- MAX clips windows to the image; of equal values the first in row order wins.
+- MAX clips windows to the image; of equal values, the first in row order wins.
 - AVE divides by the window's size after clipping to the padded image, so padding counts as zeros.
-- STOCHASTIC (Zeiler and Fergus, 2013) draws in TRAIN an element of the window with a chance in proportion to its value,
-  and takes in TEST the mean weighted by the values: sum x^2 / sum x. Values are not negative; no padding.
+- STOCHASTIC (Zeiler and Fergus, 2013) draws in TRAIN an element of the window with a probability in proportion to its value.
+  In TEST it takes the mean weighted by the values: sum x^2 / sum x. Values must not be negative, and there is no padding.
 
 `pooling_param`: sizes are in pixels.
 - `pool` (default MAX): MAX, AVE or STOCHASTIC.
-- `pad` (default 0): the border on each side, smaller than the window.
-- `pad_h` (default 0), `pad_w` (default 0): in place of `pad`.
+- `pad` (default 0): the padding on each side, smaller than the window.
+- `pad_h` (default 0), `pad_w` (default 0): replace `pad`.
 - `kernel_size` (required): the side of the window; or `kernel_h` and `kernel_w`, or `global_pooling`.
-- `kernel_h`, `kernel_w` (default `kernel_size`): in its place.
-- `stride` (default 1): the distance of neighbouring windows.
-- `stride_h`, `stride_w` (default `stride`): in its place.
+- `kernel_h`, `kernel_w` (default `kernel_size`): replace `kernel_size`.
+- `stride` (default 1): the distance between neighbouring windows.
+- `stride_h`, `stride_w` (default `stride`): replace `stride`.
 - `engine` (default DEFAULT): ignored.
-- `global_pooling` (default false): one window as large as the plane; with no kernel size, pad 0 and stride 1.
+- `global_pooling` (default false): one window as large as the plane; needs pad 0, stride 1 and no kernel size.
 - `round_mode` (default CEIL): CEIL or FLOOR, for H' and W'.
 
-Differences from Caffe: STOCHASTIC runs on the CPU, too. A window that lies outside of the image (a stride larger than the
-window, without padding) gives 0, or with MAX the lowest float, and passes no gradient; Caffe divides by zero or writes out
-of bounds.
+Differences from Caffe: STOCHASTIC also runs on the CPU. A window outside of the image (with a stride larger than the window,
+without padding) gives 0, or with MAX the lowest float, and passes no gradient; Caffe divides by zero or writes out of
+bounds.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pooling(Layer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.pooling_param
         self.method = param.pool
-        self.mask = Blob(dtype=np.int32)  # where each winner stands, unless a second top holds that
+        self.mask = Blob(dtype=np.int32)  # the index of each maximum, unless a second top holds it
         self.chance = self.new_blob()
         if len(top) > 1 and self.method != PoolingParameter.MAX:
             raise NetError("only MAX pooling has a second top, the mask")
@@ -132,7 +132,7 @@ class Pooling(Layer):
             weighted_pool(x, y, window)
 
     def _mask(self, top: Blobs):
-        """Room for where each winner stands."""
+        """The array for the indices of the maxima."""
         if len(top) > 1:
             return top[1].data_out.reshape(self.planes[1])
         self.mask.reshape(self.planes[1])

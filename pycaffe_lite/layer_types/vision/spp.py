@@ -1,21 +1,21 @@
-"""SPP: spatial pyramid pooling, which makes features of one length from images of any size   (spp_layer.cpp).
+"""SPP: spatial pyramid pooling, which turns images of any size into features of one length   (spp_layer.cpp).
 
     y[l, c, i, j] = the pooled x[c] in bin i, j of 2^l x 2^l
 
 bottom[0]: `N x C x H x W`.
 top[0]: `N x C (1 + 4 + 16 + ...)`; with one level only, `N x C x 1 x 1`.
 
-Level l pools each plane into 2^l x 2^l bins, and levels stand one behind the other. The bins of a level are windows side by
-side, ceil(H / bins) high, over the image with a border that makes them fit.
+Level l pools each plane into 2^l x 2^l bins; the levels follow each other in the top. The bins of a level are adjacent
+windows, ceil(H / bins) high, over an image that is padded to fit.
 
 He, Zhang, Ren and Sun, Spatial pyramid pooling in deep convolutional networks for visual recognition, 2014.
 
 `spp_param`:
 - `pyramid_height` (required): the number of levels.
-- `pool` (default MAX): MAX or AVE; STOCHASTIC where no level needs a border.
+- `pool` (default MAX): MAX or AVE; STOCHASTIC only if no level needs padding.
 - `engine` (default DEFAULT): ignored.
 
-Differences from Caffe: STOCHASTIC runs on the CPU, too.
+Differences from Caffe: STOCHASTIC also runs on the CPU.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class SPP(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if not propagate_down[0]:
             return
-        one_level = self.new_blob(bottom[0].shape)  # Pooling overwrites the gradient of its bottom; levels add up
+        one_level = self.new_blob(bottom[0].shape)  # Pooling overwrites the gradient of its bottom, and levels must add up
         total = bottom[0].diff_out
         total[...] = 0
         for pool, blob, part in zip(self.pools, self.pooled, self._parts(top[0].diff_in)):
@@ -88,7 +88,7 @@ class SPP(Layer):
             total += one_level.diff_in
 
     def _parts(self, array):
-        """The columns of each level in a top's array."""
+        """The columns of each level in an array of the top."""
         rows, start = array.reshape(array.shape[0], sum(blob.count_from(1) for blob in self.pooled)), 0
         for blob in self.pooled:
             yield rows[:, start : start + blob.count_from(1)]

@@ -1,8 +1,8 @@
-"""Convolution: its three products, which are all that Convolution and Deconvolution compute.
+"""Convolution: the three products from which both Convolution and Deconvolution are computed.
 
-`geometry` has a row `(in, out, kernel, stride, pad, dilation)` for each spatial axis, `in` of the image and `out` of the
-windows. The host has three ways, each where it is the fastest: planes for planes (`depthwise`), pixels turned to rows for
-few outputs (`turned`), and columns for everything else (`columns`).
+`geometry` has a row `(in, out, kernel, stride, pad, dilation)` for each spatial axis; `in` is the size of the image, `out`
+the number of windows. The host has three algorithms and uses each where it is fastest: `depthwise` works plane by plane,
+`turned` lays pixels out as rows for few outputs, and `columns` does everything else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .turned import Turned
 
 @operation
 def convolve(x, weights, bias, y, geometry, group):
-    """y[o] = bias[o] + the weighted sum over a window of all input channels of the group of o.
+    """y[o] = bias[o] + the weighted sum over a window of all input channels in the group of o.
 
     x: N x C x pixels, weights: O x (C / group) x kernel, bias: O or None, y: N x O x windows.
     """
@@ -34,9 +34,9 @@ def convolve(x, weights, bias, y, geometry, group):
 
 @operation
 def convolve_transposed(x, weights, bias, y, geometry, group):
-    """The gradient of `convolve` with respect to its image: each x times the weights is added to a window of y.
+    """The gradient of `convolve` with respect to its image: adds each x times the weights to a window of y.
 
-    x: N x O x windows, weights: O x (C / group) x kernel, bias: C or None, which is added to y: N x C x pixels.
+    x: N x O x windows, weights: O x (C / group) x kernel, y: N x C x pixels, bias: C or None; it is added to y.
     """
     if y.size:
         _plan(geometry, group, weights.shape[:2], y.shape[0]).to_image(x, weights, y)
@@ -62,7 +62,7 @@ def bias_gradient(dy, dbias):
 
 
 class Plan(NamedTuple):
-    """The way that each product goes."""
+    """The algorithm for each product."""
 
     to_windows: Callable[[Any, Any, Any, Any], None]
     to_image: Callable[[Any, Any, Any], None]
@@ -71,7 +71,7 @@ class Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def _plan(geometry: Geometry, group: int, sizes: tuple[int, int], images: int) -> Plan:
-    """The ways for weights of `sizes`, outputs and channels of a group, and for so many images."""
+    """Chooses the algorithms. `sizes`: outputs and channels of a group."""
     outputs, channels = sizes
     axes = with_two_axes(geometry)
     if outputs == group > 1 and channels == 1 and len(axes) == 2 and (planes := depthwise_for(tuple(axes))):

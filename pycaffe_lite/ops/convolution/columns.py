@@ -1,18 +1,18 @@
 """Convolution by way of columns: the three products for any geometry (Caffe's base_conv_layer.cpp).
 
-Seen from a convolution there is an *image* side (`channels` planes) and a *window* side (`outputs` planes):
+A convolution has an *image* side (`channels` planes) and a *window* side (`outputs` planes):
     windows = W . im2col(image)         W: outputs x (channels / group * kernel positions)
 
-The work is cut into chunks of images where there are enough of them, else each image is cut along the rows of its matrices.
+The threads share the images if there are enough of them; otherwise they share the matrix rows of one image at a time.
 
-*Taps.* With a vertical stride of 1 the rows of a kernel see the same lines of the image, a line apart. Then the columns need
-be laid out for a kernel of one row only (kernel height times fewer), and each row of the kernel, a tap, is a product with
-the columns from its own line on:
+*Taps.* With a vertical stride of 1 all rows of a kernel see the same lines of the image, shifted by whole lines. Then the
+columns are laid out for a kernel of one row only, which needs kernel height times less memory. Each row of the kernel, a
+tap, is multiplied by the columns from its own line on:
     windows = sum over taps of W[tap] . columns[from line tap * dilation]
-Without taps the whole kernel is the only one.
+Without taps the whole kernel counts as one tap.
 
-Names in the kernels: N images, G groups, T taps; for each group O outputs and K = channels / group * kernel positions of a
-tap; Q windows. Columns have G K rows of `width` elements, of which a tap reads Q, from `tap * shift` on.
+Names in the kernels: N images, G groups, T taps, Q windows; each group has O outputs and K = channels / group * kernel
+positions of a tap. Columns have G K rows of `width` elements; a tap reads Q of them, from `tap * shift` on.
     image N x C x pixels, windows N x (G O) x Q, weights T x (G O) x K, col chunks x (G K width)
 """
 
@@ -31,8 +31,8 @@ from ..scratch import scratches
 
 MAX_IM2COL = 2**31 - 1
 
-# Taps are used where their products are at least so deep (K), their result, to which all taps add, stays in the cache (O Q),
-# and laying out the weights anew is little beside the work (N Q for each output).
+# Taps pay off if their products are at least this deep (K), their common result fits the cache (O Q), and rearranging the
+# weights is little work beside the products (N Q for each output).
 TAP_MIN_DEPTH, TAP_MAX_RESULT, TAP_MIN_WINDOWS = 32, 2**18, 16
 
 
@@ -45,20 +45,20 @@ class Columns:
     def __init__(self, rows: list[tuple[int, ...]], group: int, outputs: int, channels: int, images: int):
         self.group, self.outputs, self.channels, self.images = group, outputs, channels, images
         self.kernel = tuple(row[2] for row in rows)
-        # Where every window is one pixel, in order, the image is its own columns.
+        # If each window is one pixel, and they are in order, the image is its own column matrix.
         self.direct = all(k == s == 1 and p == 0 for _, _, k, s, p, _ in rows)
         self.taps = self._use_taps(rows)
         shift = rows[0][5] * rows[1][1]
-        if self.taps > 1:  # the columns are those of a kernel of one row
+        if self.taps > 1:  # the columns of a kernel with one row
             height, out_h, kernel_h, _, pad_h, dilation_h = rows[0]
             rows = [(height, out_h + (kernel_h - 1) * dilation_h, 1, 1, pad_h, 1), *rows[1:]]
         width = math.prod(row[1] for row in rows)
         self.weights_shape = self.taps, outputs, channels * math.prod(self.kernel) // self.taps
         self.size = 0 if self.direct else group * self.weights_shape[2] * width  # of the columns of one image
-        self.layout = for_kernels(rows), group, self.direct, width, shift  # what all kernels want to know of them
+        self.layout = for_kernels(rows), group, self.direct, width, shift  # the arguments that all kernels share
 
     def _use_taps(self, rows: list) -> int:
-        """The number of taps."""
+        """The number of taps; 1 if taps would not be faster."""
         (_, _, kernel_h, stride_h, _, _), (_, _, kernel_w, *_) = rows[:2]
         if len(rows) != 2 or kernel_h == 1 or stride_h > 1:
             return 1
@@ -97,7 +97,7 @@ class Columns:
         )
 
     def _weights(self, weights: Any, room: Any) -> Any:
-        """The weights as T x (G O) x K; taps are laid out in `room`."""
+        """The weights as T x (G O) x K. With more than one tap they are copied to `room` in that order."""
         if self.taps == 1:
             return weights.reshape(self.weights_shape)
         lines = weights.reshape(self.outputs, self.channels, *self.kernel)
@@ -105,7 +105,7 @@ class Columns:
         return room
 
     def _split(self) -> bool:
-        """Whether all threads work on one image at a time, because there are fewer images than threads."""
+        """Whether all threads share one image at a time, because there are fewer images than threads."""
         return self.images < num_threads()
 
     def _workers(self) -> int:
@@ -120,7 +120,7 @@ class Columns:
 
 
 def with_two_axes(geometry: Geometry) -> list[tuple[int, ...]]:
-    """The geometry; fewer than two spatial axes get others of size 1 in front, for there is fast code for two."""
+    """The geometry, with axes of size 1 in front up to two axes: the code for two axes is fast."""
     rows = [tuple(row) for row in geometry]
     return [(1, 1, 1, 1, 0, 1)] * (2 - len(rows)) + rows
 
@@ -143,7 +143,7 @@ def weigh(columns, weights, bias, group, low, high, width, shift, windows):
 
 @function
 def spread(windows, weights, group, low, high, width, shift, columns):
-    """Rows `low`..`high` of each group of one image's columns = W' . windows; what several taps write is summed."""
+    """Rows `low`..`high` of each group of one image's columns = W' . windows, summed over the taps."""
     taps, outputs, k = weights.shape
     o, q = outputs // group, windows.shape[1]
     weights = weights.reshape(-1)
@@ -185,7 +185,7 @@ def to_windows(image, weights, bias, windows, geometry, group, direct, width, sh
 
 @kernel
 def to_windows_split(image, weights, bias, windows, geometry, group, direct, width, shift, col, chunks):
-    """The same for few images: threads share the rows of each image's columns, then the rows of its result."""
+    """`to_windows` for few images: threads share the rows of each image's columns, then the rows of its result."""
     count, o, rows = image.shape[0], weights.shape[1] // group, group * weights.shape[2]
     image = image.reshape(count, -1)
     for n in range(count):
@@ -213,7 +213,7 @@ def to_image(windows, weights, image, geometry, group, direct, width, shift, col
 
 @kernel
 def to_image_split(windows, weights, image, geometry, group, direct, width, shift, col, chunks):
-    """The same for few images: threads share the rows of the columns, then the channels of the image."""
+    """`to_image` for few images: threads share the rows of the columns, then the channels of the image."""
     count, channels, k = image.shape[0], image.shape[1], weights.shape[2]
     image = image.reshape(count, -1)
     for n in range(count):
@@ -228,7 +228,7 @@ def to_image_split(windows, weights, image, geometry, group, direct, width, shif
 
 @kernel
 def to_weights(windows, image, sums, geometry, group, direct, width, shift, col, chunks):
-    """sums[chunk] = the chunk's images' sum of im2col(image) . windows' (T x (G K) x O), the gradient of the weights."""
+    """sums[chunk] = the gradient of the weights: im2col(image) . windows' (T x (G K) x O), summed over its images."""
     count, rows = image.shape[0], sums.shape[2]
     image = image.reshape(count, -1)
     for c in prange(chunks):
@@ -242,7 +242,7 @@ def to_weights(windows, image, sums, geometry, group, direct, width, shift, col,
 
 @kernel
 def to_weights_split(windows, image, sums, geometry, group, direct, width, shift, col, chunks):
-    """The same for few images, into one sum: threads share the rows of the columns, which are those of the gradient."""
+    """`to_weights` for few images, with one sum: threads share the rows of the columns, which are rows of the gradient."""
     count, k = image.shape[0], sums.shape[2] // group
     image = image.reshape(count, -1)
     for n in range(count):
@@ -259,12 +259,12 @@ def to_weights_split(windows, image, sums, geometry, group, direct, width, shift
 def add_chunks(sums, total):
     """total += the sum over the first axis of `sums`, in its order.
 
-    sums: chunks x T x G x A x B x O, total: G x O x A x T x B; A and B are the parts of K before and behind the tap.
+    sums: chunks x T x G x A x B x O, total: G x O x A x T x B; A and B are the axes of K before and after the tap.
     """
     chunks, taps, group, before, behind, outputs = sums.shape
     strips = (outputs + 15) // 16
     for task in prange(group * strips):
-        g, strip = divmod(np.int64(task), strips)  # a prange index is unsigned, and mixed with signed ones a float
+        g, strip = divmod(np.int64(task), strips)  # a prange index is unsigned, and with a signed integer it gives a float
         for a in range(before):
             for tap in range(taps):
                 for b in range(behind):

@@ -1,13 +1,13 @@
-"""Depthwise convolution, a plane and its kernel at a time, without columns: the way of convolutions where each group has
-one channel and one output.
+"""Depthwise convolution, one plane and its kernel at a time, without columns. It is for convolutions whose groups have one
+channel and one output each.
 
-*Phases.* A plane is padded and split up by the remainders of its rows and columns under division by the strides: stride_h x
-stride_w phases, each of `rows` x `pitch` pixels. A kernel position then sees one phase, from some offset on, pixel by pixel
-as the windows follow each other, whatever stride, padding and dilation are. Windows are laid out in rows of `pitch`, too, of
-which the last few belong to no window. So with `tap` for a kernel position, and flat arrays,
+*Phases.* A plane is padded and split by the remainders of its row and column numbers modulo the strides. This gives
+stride_h x stride_w phases, each of `rows` x `pitch` pixels. A kernel position then reads one phase, pixel after pixel from
+some offset on, in the order of the windows, whatever stride, padding and dilation are. Windows are laid out in rows of
+`pitch` elements too; the last few elements of such a row are no windows. With `tap` for a kernel position and flat arrays,
     windows[q] = sum over taps of weight * phase of the tap[q + offset of the tap]
-and the gradients likewise: long loops without conditions. `front` is the largest offset; there are as many zeros around the
-windows where the gradient of the image is taken.
+The gradients have the same form: long loops without conditions. `front` is the largest offset. For the gradient of the
+image, the windows have `front` zeros before and after them.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ...device import chunk, function, kernel, num_threads, prange
 from ...ops.im2col import inside
 from ...ops.scratch import scratches
 
-# What phases may need: so many elements, and so many times those of image and windows. Else columns are the better way.
+# Limits for the memory of phases: elements, and times the size of image and windows. Beyond them columns are faster.
 MAX_PHASES, MAX_PADDING = 2**22, 4
-BLOCK = 2048  # elements of a sum that are worked on at a time, so that they stay in the first cache
+BLOCK = 2048  # elements that are summed at a time, so that they stay in the L1 cache
 
 
 @function
 def split_phases(image, geometry, rows, pitch, size, phases):
-    """Copies a plane to its phases, which hold zeros elsewhere."""
+    """Copies a plane to its phases, whose other elements are zero already."""
     height, _, _, stride_h, pad_h, _ = geometry[0]
     width, _, _, stride_w, pad_w, _ = geometry[1]
     for a in range(stride_h):
@@ -74,7 +74,7 @@ def add_products(source, starts, weights, first, last, sums):
         block = sums[low : low + BLOCK]
         block[:] = 0
         t = first
-        while t < last - 2:  # three at a time: sums are read and written that much less often
+        while t < last - 2:  # three taps at a time, so that the sums are read and written less often
             a, b, c = source[starts[t] + low :], source[starts[t + 1] + low :], source[starts[t + 2] + low :]
             u, v, w = weights[t], weights[t + 1], weights[t + 2]
             for q in range(block.size):
@@ -110,7 +110,7 @@ def add_correlations(source, starts, values, sums):
 
 @function
 def space_out(windows, pitch, target):
-    """Rows of windows to rows of `pitch`."""
+    """Copies the rows of windows to rows of `pitch` elements."""
     rows, columns = windows.shape
     for i in range(rows):
         to = target[i * pitch :]
@@ -120,7 +120,7 @@ def space_out(windows, pitch, target):
 
 @kernel
 def planes_to_windows(image, weights, bias, windows, geometry, size, pitch, starts, phases, sums):
-    """image: N x C x pixels, weights: C x taps, bias: C or empty, windows: N x C x H' x W'; a row of `phases` and `sums`
+    """image: N x C x pixels, weights: C x taps, bias: C or empty, windows: N x C x H' x W'; `phases` and `sums` have a row
     for each chunk."""
     channels, chunks = image.shape[1], phases.shape[0]
     rows, columns = windows.shape[2:]
@@ -141,8 +141,8 @@ def planes_to_windows(image, weights, bias, windows, geometry, size, pitch, star
 
 @kernel
 def windows_to_planes(windows, weights, image, geometry, size, pitch, starts, first, front, phases, spaced):
-    """The gradient of `planes_to_windows` with respect to `image`. Taps first[p] to first[p + 1] see phase p; `starts` are
-    theirs within `spaced`, in which there are `front` zeros before the windows."""
+    """The gradient of `planes_to_windows` with respect to `image`. Taps first[p] to first[p + 1] read phase p. `starts` are
+    the starts of the taps in `spaced`, which has `front` zeros before the windows."""
     channels, chunks = image.shape[1], phases.shape[0]
     for c in prange(chunks):
         low, high = chunk(c, chunks, image.shape[0] * channels)
@@ -175,7 +175,7 @@ Axes = tuple[tuple[int, ...], ...]  # the geometry of two axes: rows (in, out, k
 
 
 def depthwise_for(axes: Axes) -> Depthwise | None:
-    """The products for that geometry, or None where phases would need too much memory."""
+    """The products for these axes, or None if phases would need too much memory."""
     (height, out_h, kernel_h, stride_h, _, dilation_h), (width, out_w, kernel_w, stride_w, _, dilation_w) = axes
     rows, pitch = out_h + (kernel_h - 1) * dilation_h // stride_h + 1, out_w + (kernel_w - 1) * dilation_w // stride_w
     needed = rows * pitch * stride_h * stride_w
@@ -183,12 +183,12 @@ def depthwise_for(axes: Axes) -> Depthwise | None:
 
 
 def padded(size: int) -> int:
-    """`size` rounded up so that rows of different chunks share no line of a cache."""
+    """`size` rounded up so that rows of different chunks share no cache line."""
     return -(-size // 32) * 32
 
 
 class Depthwise:
-    """The three products of a depthwise convolution: what its kernels need to know, worked out once."""
+    """The three products of a depthwise convolution. It computes the arguments of its kernels once."""
 
     def __init__(self, axes: Axes):
         (_, out_h, kernel_h, stride_h, _, dilation_h), (_, out_w, kernel_w, stride_w, _, dilation_w) = axes
@@ -197,13 +197,13 @@ class Depthwise:
         pitch = out_w + right
         self.spaced = out_h * pitch
         self.front = below * pitch + right
-        self.size = (out_h + below + 1) * pitch  # of a phase: one row more, as the last rows of `pitch` look beyond
+        self.size = (out_h + below + 1) * pitch  # of a phase; the extra row is for the ends of the last rows of `pitch`
         self.phases = stride_h * stride_w
         self.layout = np.array(axes, np.int64), self.size, pitch
         h, w = np.meshgrid(np.arange(kernel_h) * dilation_h, np.arange(kernel_w) * dilation_w, indexing="ij")
         phase = (h % stride_h * stride_w + w % stride_w).reshape(-1)
         offset = (h // stride_h * pitch + w // stride_w).reshape(-1)
-        self.order = np.argsort(phase, kind="stable")  # the place in the kernel of each tap
+        self.order = np.argsort(phase, kind="stable")  # the kernel position of each tap
         phase, offset = phase[self.order], offset[self.order]
         self.starts, self.mirrored = phase * self.size + offset, self.front - offset
         self.first = np.searchsorted(phase, np.arange(self.phases + 1))
@@ -237,7 +237,7 @@ class Depthwise:
         weights.reshape(channels, -1)[:, self.order] += sums
 
     def _sorted(self, weights: Any) -> Any:
-        return weights.reshape(weights.shape[0], -1)[:, self.order.tolist()].copy()  # a list serves arrays of any device
+        return weights.reshape(weights.shape[0], -1)[:, self.order.tolist()].copy()  # a list indexes arrays of any device
 
     def _rows(self, windows: Any) -> Any:
         return windows.reshape(*windows.shape[:2], *self.windows)

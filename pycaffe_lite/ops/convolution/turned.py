@@ -1,11 +1,11 @@
-"""Convolution to few outputs by way of pixels that are rows: BLAS multiplies a tall matrix by a narrow one faster than a
-flat one by a wide one, by a half where there are 32 outputs.
+"""Convolution to few outputs, with pixels laid out as rows: BLAS multiplies a tall matrix by a narrow one faster than a flat
+matrix by a wide one; with 32 outputs it gains a half.
 
-Each line of the image is turned to pixels x channels, and what a line of the kernel sees of it is laid out in a row for each
-window: `kernel width * channels` values, neighbours in memory. With a vertical stride of 1 the lines of the kernel, its
-taps, share these rows, a line apart, so each of them is one product,
+Each line of the image is transposed to pixels x channels. For each window, a row holds the part of the line that the window
+sees: `kernel width * channels` values, contiguous in memory. With a vertical stride of 1 the lines of the kernel, its taps,
+read the same rows, shifted by whole lines, so each tap is one product:
     sums += rows[from line tap * dilation on] . weights[tap]
-whose result is turned back. A task is a strip of lines of windows, as many as stay in the cache.
+The result is transposed back. A task is a strip of window lines that fits the cache.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ...device import chunk, function, kernel, num_threads, prange
 from ...device.blas import gemm
 from ...ops.scratch import scratches
 
-MAX_OUTPUTS, MIN_DEPTH, MIN_WINDOWS = 32, 32, 128  # where it is faster: outputs, values in a row, windows
-MIN_REUSE = 256  # and products that each value takes part in, since turning one takes as long as some tens
-STRIP = 2**16  # values that the rows of a task have, about
+MAX_OUTPUTS, MIN_DEPTH, MIN_WINDOWS = 32, 32, 128  # bounds of outputs, values in a row and windows where it is faster
+MIN_REUSE = 256  # products for each value, since transposing a value takes as long as some tens of products
+STRIP = 2**16  # approximate number of values in the rows of a task
 
 
 class Turned:
-    """Forward for one geometry of two axes, rows (in, out, kernel, stride, pad, dilation), without groups."""
+    """The forward product for a geometry of two axes, rows (in, out, kernel, stride, pad, dilation), without groups."""
 
     def __init__(self, axes: list[tuple[int, ...]], channels: int, outputs: int):
         self.axes, self.channels, self.outputs = axes, channels, outputs
@@ -32,7 +32,7 @@ class Turned:
 
     @staticmethod
     def is_faster(axes: list[tuple[int, ...]], channels: int, outputs: int) -> bool:
-        """Whether to convolve `channels` planes to `outputs` planes in this way."""
+        """Whether this is faster for a convolution of `channels` planes to `outputs` planes."""
         if len(axes) != 2 or any(stride > 1 for _, _, _, stride, _, _ in axes):
             return False
         (_, out_h, kernel_h, *_), (_, out_w, kernel_w, *_) = axes
@@ -68,7 +68,7 @@ class Turned:
 
 @function
 def turn_line(planes, at, width, pad, pixels):
-    """planes[:, at : at + width] as pixels x channels, between the padding, which the caller has zeroed."""
+    """Writes planes[:, at : at + width] as pixels x channels between the padding, which is zero already."""
     channels = planes.shape[0]
     for strip in range(0, channels, 8):
         for x in range(width):
@@ -79,7 +79,7 @@ def turn_line(planes, at, width, pad, pixels):
 
 @function
 def lay_rows(pixels, channels, kernel_w, dilation, out_w, rows):
-    """What the `out_w` windows of a line see of it, one row each."""
+    """Lays out one row for each of the `out_w` windows of a line: the pixels that the window sees."""
     to = np.uintp(0)
     for x in range(out_w):
         for j in range(kernel_w):
@@ -102,7 +102,7 @@ def turn_back(sums, first, count, bias, planes):
 
 @kernel
 def convolve_turned(image, taps, bias, windows, geometry, lines, pixels, rows, sums, chunks):
-    """See the head of this file. taps: kernel height x depth x O; pixels, rows and sums: room for each chunk."""
+    """See the head of this file. taps: kernel height x depth x O; pixels, rows and sums have a buffer for each chunk."""
     height, out_h, kernel_h, _, pad_h, dilation_h = geometry[0]
     width, out_w, kernel_w, _, pad_w, dilation_w = geometry[1]
     channels, depth, outputs = image.shape[1], taps.shape[1], taps.shape[2]

@@ -1,6 +1,6 @@
-"""What `import caffe` finds where the folder around this one is on `sys.path`: pycaffe_lite, under that name.
+"""`import caffe` finds this if the folder around it is on `sys.path`: it is pycaffe_lite under that name.
 
-Processes that `multiprocessing` starts have the `sys.path` of the one that started them, so they find it as well.
+Processes that `multiprocessing` starts inherit `sys.path`, so they find it too.
 """
 
 from pycaffe_lite.user_code.caffe_name import stand_in
