@@ -105,4 +105,5 @@ def write_hdf5(path: str, detections: list[dict[str, Any]]) -> None:
         {"filename": str(scored["filename"]), "prediction": scored["prediction"], **dict(zip(COORDINATES, scored["window"]))}
         for scored in detections
     ]
-    pandas.DataFrame(rows).set_index("filename").to_hdf(path, key="df", mode="w")
+    with atomic_write(path) as temporary:
+        pandas.DataFrame(rows).set_index("filename").to_hdf(temporary, key="df", mode="w")
