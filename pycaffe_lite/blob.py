@@ -117,6 +117,11 @@ class Blob:
         """The values as a host array that the caller will overwrite completely: nothing is downloaded first."""
         return self._shaped(self._data.on_host(read=False))
 
+    @property
+    def host_diff_out(self) -> np.ndarray:
+        """The gradient as a host array that the caller will overwrite completely."""
+        return self._shaped(self._diff.on_host(read=False))
+
     # `np.from_dlpack(blob)` and `torch.from_dlpack(blob)` are the values, in the same memory.
 
     def __dlpack__(self, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from pycaffe_lite.device import HOST, OPERATIONS, Elementwise, operation, use
 from pycaffe_lite.errors import DeviceError
 from pycaffe_lite.layer import registered_types
 from pycaffe_lite.layer_types.elementwise.power import linear
-from pycaffe_lite.net import Net
+from pycaffe_lite.net import Net, weights
 from pycaffe_lite.proto.caffe_pb2 import TRAIN, NetParameter
 
 from .cases import CASES, Case
@@ -204,3 +204,31 @@ def test_a_net_stays_on_the_device_between_layers(device):
     assert device.copies == (1, 0)  # the input went up
     np.testing.assert_allclose(made.blobs["y"].data, [2, 2], 1e-6)
     assert device.copies == (1, 1)
+
+
+def test_new_weights_are_not_read_before_they_are_written(device, tmp_path):
+    use(HOST)
+    made = net()
+    weights.save(made, tmp_path / "net.caffemodel")
+    use(device)
+    parameter = made.nodes[-1].layer.blobs[0]
+    assert parameter.data_inout.shape == parameter.shape  # the newest values are on the device
+    before = device.downloads
+    weights.copy_from(made, tmp_path / "net.caffemodel")
+    assert device.downloads == before
+
+
+def test_an_input_array_is_not_downloaded_before_it_is_written(device):
+    param = text_format.Parse(
+        'layer { name: "data" type: "MemoryData" top: "x" top: "y" '
+        "memory_data_param { batch_size: 2 channels: 1 height: 1 width: 3 } }",
+        NetParameter(),
+    )
+    param.state.phase = TRAIN
+    made = Net(param)
+    made.nodes[0].layer.set_arrays(np.ones((4, 1, 1, 3), np.float32), np.arange(4, dtype=np.float32))
+    for _ in range(3):
+        made.forward_layers()
+        assert made.blobs["x"].data_inout.shape == (2, 1, 1, 3)
+        assert made.blobs["y"].data_inout.shape == (2, 1, 1, 1)
+    assert device.downloads == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -23,7 +23,18 @@ from ..proto.model_file import LayerBlobs, RawBlob
 from .build import Node
 from .net import Net
 
-Copy = tuple[np.ndarray, np.ndarray]  # the target and its new values
+
+class Copy(NamedTuple):
+    """New values for a parameter, or for its gradient."""
+
+    target: Blob
+    values: np.ndarray
+    is_gradient: bool = False
+
+    def run(self) -> None:
+        """Copies them. The old values are not read, so a device need not send them."""
+        array = self.target.host_diff_out if self.is_gradient else self.target.host_out
+        array[...] = self.values.reshape(self.target.shape)
 
 
 def copy_from(net: Net, path: str | os.PathLike) -> None:
@@ -35,8 +46,8 @@ def copy_from(net: Net, path: str | os.PathLike) -> None:
         copies = _from_hdf5(net, path) if model_file.is_hdf5(path) else _from_layers(net, model_file.read_layers(path))
         if not copies:
             glog.warning(f"no layer with parameters in the net {net.name} has the name of one in {path}: nothing was copied")
-        for target, values in copies:
-            target[...] = values.reshape(target.shape)
+        for copy in copies:
+            copy.run()
 
 
 def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
@@ -55,9 +66,9 @@ def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
         for i, (target, blob) in enumerate(zip(node.layer.blobs, source.blobs, strict=True)):
             if not _same_shape(target.shape, blob):
                 raise _wrong_shape(node, i, target, blob.shape)
-            copies.append((target.data, blob.data))
+            copies.append(Copy(target, blob.data))
             if blob.diff is not None and blob.diff.size == target.count:
-                copies.append((target.diff, blob.diff))
+                copies.append(Copy(target, blob.diff, is_gradient=True))
     return copies
 
 
@@ -148,7 +159,7 @@ def _from_group(net: Net, node: Node, group: h5py.Group) -> Iterator[Copy]:
             raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model {problem}')
         if item.shape != param.blob.shape:
             raise _wrong_shape(node, i, param.blob, item.shape)
-        yield param.blob.data, item[()]
+        yield Copy(param.blob, item[()])
 
 
 def _same_shape(shape: tuple[int, ...], blob: RawBlob) -> bool:

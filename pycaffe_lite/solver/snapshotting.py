@@ -111,4 +111,4 @@ def restore(solver: Solver, path: str) -> None:
     solver.last_snapshot = path
     solver.iter, solver.current_step = state.iteration, state.current_step
     for blob, array in zip(blobs, state.history, strict=True):
-        blob.data[...] = array
+        blob.host_out[...] = array
