@@ -128,7 +128,7 @@ def missing_module_text(name: str) -> str:
 def _folders() -> str:
     """The folders of `sys.path` that may hold users' modules."""
     dirs = [entry for entry in sys.path if entry and entry != FOLDER and not entry.startswith((sys.prefix, sys.base_prefix))]
-    return ", ".join([*dict.fromkeys([*dirs, os.getcwd()]), "its own folders"])
+    return ", ".join(dict.fromkeys([*dirs, os.getcwd()])) + " and its own folders"
 
 
 def _modules_beside(name: str) -> Iterable[str]:
