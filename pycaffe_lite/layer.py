@@ -88,6 +88,7 @@ class Layer:
     param_field = ""  # the type's own message in LayerParameter; by default `register` looks for `<Type>Parameter`
     is_input = False  # the caller fills the tops: they are the inputs of the net
     is_result = False  # the tops are final results: no other layer has to read them
+    writes_files = False  # `forward` writes a file
     weights_and_bias = False  # `blobs` are weights and optionally a bias
     keeps_coordinates = False  # each point of a top corresponds to the same point of the bottoms
     mapped_bottoms: int | None = None  # `coordinate_map` is for this many bottoms, from the first on; None: for all

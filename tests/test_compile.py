@@ -361,6 +361,17 @@ def test_warmup_compiles_all_that_a_net_needs(monkeypatch, tmp_path):
     assert _run(RUN, tmp_path / "folder").stdout == "0\n"
 
 
+def test_warmup_writes_no_results(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("results.h5").write_text("of an earlier run")
+    hdf5 = 'hdf5_output_param { file_name: "results.h5" }'
+    output = f'layer {{ name: "output" type: "HDF5Output" bottom: "pool" bottom: "pool" {hdf5} }}'
+    Path("net.prototxt").write_text(NET + output)
+    done = _warmup("net.prototxt", "--cache-dir", "folder", "--forward-only")
+    assert done.stdout.startswith("compiled 2 of 2 kernels in "), done.stderr
+    assert Path("results.h5").read_text() == "of an earlier run"
+
+
 def test_warmup_ends_in_one_line_where_there_is_no_net_or_no_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(NET)

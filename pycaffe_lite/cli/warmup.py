@@ -10,7 +10,8 @@ start. Compile them when you build the image instead, on the same kind of proces
     ENV PYCAFFE_LITE_CACHE_DIR=/opt/kernels
 
 Later the folder may be read-only. A net is set up as for a run, so its data must be present; if not, give the deploy
-prototxt. The number of threads is that of this machine (NUMBA_NUM_THREADS).
+prototxt. Layers that write files (HDF5Output) are left out. The number of threads is that of this machine
+(NUMBA_NUM_THREADS).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..blob import Blob
 from ..check.net import lacks_sources
 from ..device import ahead, cache
 from ..errors import DeviceError
+from ..layer import class_of
 from ..net import Net
 from ..proto import Source, prototxt, read_net
 from ..proto.caffe_pb2 import TEST, TRAIN, NetParameter
@@ -127,6 +129,8 @@ def _runs(values: argparse.Namespace) -> Iterator[Run]:
                 continue
             run = NetParameter()
             run.CopyFrom(param)
+            del run.layer[:]
+            run.layer.extend(layer for layer in param.layer if not class_of(layer.type).writes_files)
             run.state.phase = phase
             run.force_backward = phase == TRAIN and not values.forward_only
             yield Run(run, source, rules if run.force_backward else ())

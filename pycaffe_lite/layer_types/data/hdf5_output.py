@@ -26,6 +26,7 @@ from ...layer import Blobs, Layer, register
 class HDF5Output(Layer):
     exact_bottoms = 2
     exact_tops = 0
+    writes_files = True
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self._path = self.param.hdf5_output_param.file_name
