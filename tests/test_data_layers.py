@@ -22,14 +22,12 @@ from PIL import Image
 from pycaffe_lite import glog, layer, rng
 from pycaffe_lite.blob import Blob
 from pycaffe_lite.data import hdf5_list
-from pycaffe_lite.data.database import default_backend
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import CaffeError, DataError, NetError
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN, Datum, LayerParameter, NetParameter
 
-needs_leveldb = pytest.mark.skipif(default_backend() != "leveldb", reason="plyvel is not installed")
-backends = pytest.mark.parametrize("backend", ["lmdb", pytest.param("leveldb", marks=needs_leveldb)])
+from .leveldb import backends
 
 
 class Reader:

@@ -26,8 +26,8 @@ from pycaffe_lite.data.datum import decode_datums, decode_image, encode_datum
 from pycaffe_lite.errors import DataError
 from pycaffe_lite.proto.caffe_pb2 import Datum
 
-needs_leveldb = pytest.mark.skipif(default_backend() != "leveldb", reason="plyvel is not installed")
-backends = pytest.mark.parametrize("backend", ["lmdb", pytest.param("leveldb", marks=needs_leveldb)])
+from .leveldb import backends, needs_leveldb
+
 COUNT = 25
 
 

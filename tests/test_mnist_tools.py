@@ -20,10 +20,12 @@ import pytest
 
 from pycaffe_lite.cli import _download, call, convert_mnist_data, convert_mnist_siamese_data, get_mnist, synthetic_digits
 from pycaffe_lite.data import mnist
-from pycaffe_lite.data.database import default_backend, open_database
+from pycaffe_lite.data.database import open_database
 from pycaffe_lite.data.datum import decode_datums
 from pycaffe_lite.data.synthetic_digits import draw
 from pycaffe_lite.errors import DataError
+
+from .leveldb import needs_leveldb
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [mnist.TRAIN_IMAGES, mnist.TRAIN_LABELS, mnist.TEST_IMAGES, mnist.TEST_LABELS]
@@ -299,10 +301,8 @@ def content(path: Path) -> tuple[list[bytes], np.ndarray, np.ndarray]:
     return list(keys), *decode_datums(values, keys)
 
 
-@pytest.mark.parametrize("flags", [[], ["-backend=leveldb"]])
+@pytest.mark.parametrize("flags", [[], pytest.param(["-backend=leveldb"], marks=needs_leveldb)])
 def test_convert_mnist_data(idx, tmp_path, flags):
-    if flags and default_backend() != "leveldb":
-        pytest.skip("plyvel is not installed")
     assert convert_mnist_data.main([str(idx / NAMES[0]), str(idx / NAMES[1]), str(tmp_path / "db"), *flags]) == 0
     assert (tmp_path / "db" / ("CURRENT" if flags else "data.mdb")).exists()
     keys, images, labels = content(tmp_path / "db")

@@ -22,7 +22,7 @@ from PIL import Image
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, files, rng
-from pycaffe_lite.data.database import LOOK_SECONDS, open_database
+from pycaffe_lite.data.database import LOOK_SECONDS, default_backend, open_database
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import DataError, ModelFileError, SolverError
@@ -30,6 +30,8 @@ from pycaffe_lite.net import states
 from pycaffe_lite.proto import caffe_pb2
 from pycaffe_lite.solver import Action, snapshots
 
+from . import leveldb
+from .leveldb import backends, needs_leveldb, with_marks
 from .test_data_layers import prefetch_threads, wait_until
 
 COMMAND = [sys.executable, "-m", "pycaffe_lite", "train", "--solver=solver.prototxt"]
@@ -50,7 +52,7 @@ def folder(tmp_path, monkeypatch):
             file["x"] = images[start : start + 6] / np.float32(256)
             file["y"] = file["flat"] = np.arange(start, min(start + 6, 10)) % 2
     Path("files.txt").write_text("0.h5 6.h5\n")
-    for backend in ("lmdb", "leveldb"):
+    for backend in ("lmdb", "leveldb") if leveldb.AVAILABLE else ("lmdb",):
         with create_database(backend, backend) as database:
             for i, image in enumerate(images):
                 database.put(b"%04d" % i, encode_datum(image, i % 2))
@@ -197,7 +199,7 @@ def forget(path: str) -> None:
 
 @formats
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("name", with_marks(STATEFUL, ["LevelDB"]))
 def test_a_resumed_run_is_the_uninterrupted_one(name, format):
     text = f"random_seed: 3 snapshot_format: {format} snapshot_after_train: false "
     through = make(STATEFUL[name], text + "snapshot: 4 ")
@@ -355,6 +357,8 @@ def test_changed_data_give_one_warning(capsys):
         "ImageData": lambda: longer("images.txt", "0.png 0\n"),
         "WindowData": lambda: longer("windows.txt", "# 10\n0.png\n3 8 8\n1\n1 0.9 1 1 6 6\n"),
     }
+    if not leveldb.AVAILABLE:
+        del changes["LevelDB"]
     for name, change in changes.items():
         path = snapshot_of(STATEFUL[name])
         change()
@@ -621,7 +625,7 @@ def test_a_model_of_another_run_is_no_pair():
 # ---- data that go away --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+@backends
 def test_a_database_that_is_removed_in_mid_run(backend):
     text = "random_seed: 3 snapshot: 2 snapshot_after_train: false "
     through = make(database(backend) + classify(), text)
@@ -655,7 +659,7 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize("backend", CUT)
+@backends
 def test_a_database_that_is_cut_off_in_mid_run(backend, capsys, monkeypatch):
     """By someone who copies another one over it, say. The library alone would end the process with a SIGBUS."""
     shutil.rmtree(backend)
@@ -682,6 +686,7 @@ def test_a_database_that_is_cut_off_in_mid_run(backend, capsys, monkeypatch):
     assert not prefetch_threads()
 
 
+@needs_leveldb
 def test_a_leveldb_that_another_process_reads(capsys):
     write_solver("max_iter: 3 ", database("leveldb") + classify())
     program = (
@@ -909,7 +914,7 @@ def test_the_same_seed_gives_the_same_log_of_the_siamese_tutorial(capsys):
     example = Path(__file__).parents[1] / "examples" / "siamese"
     draws = np.random.default_rng(1)
     for kind in ("train", "test"):
-        with create_database(f"{kind}_pairs", "leveldb") as writer:
+        with create_database(f"{kind}_pairs", default_backend()) as writer:
             for i in range(300):
                 pair = draws.integers(0, 256, (2, 28, 28), dtype=np.uint8)
                 writer.put(b"%08d" % i, encode_datum(pair, int(draws.integers(2))))

@@ -21,11 +21,13 @@ import pycaffe_lite as caffe
 from pycaffe_lite import cli, glog, pycaffe
 from pycaffe_lite.cli import _download
 from pycaffe_lite.data import images as _images
-from pycaffe_lite.data.database import default_backend, open_database
+from pycaffe_lite.data.database import open_database
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.datum import decode_datums, decode_image, encode_datum
 from pycaffe_lite.data.transformer import Transformer
 from pycaffe_lite.proto import caffe_pb2, model_file, prototxt
+
+from .leveldb import backends
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = [
@@ -39,7 +41,6 @@ TOOLS = [
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",
 ]
-BACKENDS = ["lmdb", *(["leveldb"] if default_backend() == "leveldb" else [])]
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,7 @@ def images() -> list[np.ndarray]:
 KEYS = [b"00000000_a.png", b"00000001_b/c d.png", b"00000002_e.bmp"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@backends
 def test_convert_imageset_writes_what_caffe_writes(backend, images, capsys):
     assert run("convert_imageset", f"-backend={backend}", "in/", "list.txt", "db") == 0
     assert messages(capsys) == ["A total of 3 images.", "Processed 3 files."]
@@ -253,7 +254,7 @@ def fill(path: str, arrays: list[np.ndarray], backend: str = "lmdb") -> None:
             writer.put(b"%08d" % i, encode_datum(array, i))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@backends
 def test_compute_image_mean_writes_what_caffe_reads(backend, capsys):
     arrays = [array.astype(np.uint8) for array in np.random.default_rng(0).integers(0, 256, (70, 2, 3, 4))]
     fill("db", arrays, backend)
@@ -319,7 +320,7 @@ def trained() -> None:
         net.save("w.caffemodel")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@backends
 def test_extract_features_writes_what_caffe_writes(backend, trained, capsys):
     assert run("extract_features", "w.caffemodel", "net.prototxt", "conv,ip", "f1,f2", 3, backend, "CPU") == 0
     assert messages(capsys)[-3:] == [
@@ -461,7 +462,7 @@ def cifar() -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@backends
 def test_convert_cifar_data_writes_what_caffe_writes(backend, cifar):
     Path("out").mkdir()
     assert run("convert_cifar_data", "cifar", "out", backend) == 0
