@@ -21,7 +21,7 @@ from pycaffe_lite.data.datum import encode_datum
 from pycaffe_lite.errors import NetError
 from pycaffe_lite.proto import caffe_pb2
 
-from .leveldb import backends, with_marks
+from .leveldb import backends, needs_leveldb, with_marks
 
 SECONDS = 60  # no input keeps a command longer
 SOLVER = 'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" solver_mode: CPU random_seed: 1 snapshot_prefix: "s" '
@@ -174,7 +174,7 @@ def test_a_bad_first_record(capsys):
     assert error_of(*TRAIN, capsys=capsys).startswith('net.prototxt:1: layer "d" (Data): db: record "0000": ')
 
 
-@pytest.mark.parametrize(("found", "said"), with_marks([("lmdb", "LEVELDB"), ("leveldb", "LMDB")], [("leveldb", "LMDB")]))
+@pytest.mark.parametrize(("found", "said"), [("lmdb", "LEVELDB"), pytest.param("leveldb", "LMDB", marks=needs_leveldb)])
 def test_a_database_of_the_other_format_is_read_and_that_is_noted(found, said, capsys):
     database("db", found)
     write(data("db", said))
