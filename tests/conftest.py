@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+
+import pytest
+
+from pycaffe_lite.device import HOST, use
+
+from .strict_cupy import StrictDevice
 
 
 def pytest_collection_finish() -> None:
@@ -12,3 +19,12 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def device() -> Iterator[StrictDevice]:
+    """A device that takes only what CuPy documents. It is current during the test."""
+    made = StrictDevice()
+    use(made)
+    yield made
+    use(HOST)

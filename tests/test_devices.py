@@ -34,15 +34,6 @@ KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()
 
 
 @pytest.fixture
-def device():
-    """A device, current for the time of the test."""
-    made = StrictDevice()
-    use(made)
-    yield made
-    use(HOST)
-
-
-@pytest.fixture
 def bodies(monkeypatch, device):
     """A body of each operation for the device, which runs the host's and notes that it was used."""
 

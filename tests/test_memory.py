@@ -8,20 +8,10 @@ import numpy as np
 import pytest
 
 from pycaffe_lite.blob import MAX_AXES, Blob
-from pycaffe_lite.device import HOST, Head, SyncedMemory, aligned_zeros, array_module, current, use
+from pycaffe_lite.device import HOST, Head, SyncedMemory, aligned_zeros, array_module, current
 from pycaffe_lite.errors import NetError
 
 from .strict_cupy import StrictArray, StrictDevice
-
-
-@pytest.fixture
-def device():
-    """A fake device, current for the time of the test."""
-    made = StrictDevice()
-    use(made)
-    yield made
-    use(HOST)
-
 
 # ---- SyncedMemory -------------------------------------------------------------------------------------------------
 

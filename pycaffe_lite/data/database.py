@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -162,7 +163,7 @@ class Cursor:
         return self._store.state() == state
 
 
-class _Store:
+class _Store(ABC):
     """An open handle, shared by all readers of a folder in this process.
 
     Neither library lets a process open a folder twice. `lock` is held during every access, so that no thread reads while
@@ -189,24 +190,24 @@ class _Store:
                 after = "" if key is None else f' after record "{_key_text(key)}"'
                 raise DataError(f"{self.path}: cannot be read{after} ({error_text(error)})") from error
 
-    def look_after_files(self) -> None:
+    def look_after_files(self) -> None:  # noqa: B027  by default there is nothing to do
         """Raises `DataError` if files were cut off since they were opened and reading on would end the process."""
 
     def state(self) -> int:
         """A number that changes if records may have been written, so that what was read may be outdated."""
         return 0
 
-    def records(self, start_key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        raise NotImplementedError
+    @abstractmethod
+    def records(self, start_key: bytes | None) -> Iterator[tuple[bytes, bytes]]: ...
 
-    def count(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def count(self) -> int: ...
 
-    def last_key(self) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def last_key(self) -> bytes: ...
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
 
 class _LmdbStore(_Store):

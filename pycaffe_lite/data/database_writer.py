@@ -7,6 +7,7 @@ with create_database("examples/mnist/mnist_train_lmdb", "lmdb") as database:
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,7 +39,7 @@ def create_database(path: str | os.PathLike, backend: str) -> Writer:
     return _LmdbWriter(path) if backend == "lmdb" else _LevelDbWriter(path)
 
 
-class Writer:
+class Writer(ABC):
     """Writes records to a new database in batches of a thousand. `close`, or the end of a `with` block, writes the rest."""
 
     error: type[Exception] = OSError  # the error class of the library; `_open` sets it
@@ -84,14 +85,14 @@ class Writer:
         except (self.error, OSError) as error:
             raise DataError(f"{self.path}: cannot be written; is the disk full? ({error_text(error)})") from error
 
-    def _open(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self) -> None: ...
 
-    def _write(self, batch: list[tuple[bytes, bytes]]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, batch: list[tuple[bytes, bytes]]) -> None: ...
 
-    def _close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _close(self) -> None: ...
 
 
 class _LmdbWriter(Writer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +36,16 @@ class Loss(Layer):
         return bottom_index != 1
 
 
+class ItemLoss(Loss):
+    """A loss of `N x C x ...` predictions with a label for each of the N items; all axes but the first count as classes."""
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        super().reshape(bottom, top)
+        self.items, self.classes = bottom[0].shape[0], bottom[0].count_from(1)
+        if bottom[1].count != self.items:
+            raise NetError(f"expected {self.items} labels, one for each item of {bottom[0]}, received {bottom[1]}")
+
+
 class NormalizedLoss(Loss):
     """A loss that is divided as `loss_param` says, and that may ignore a label.
 
@@ -58,6 +69,12 @@ class NormalizedLoss(Loss):
         """The divisor of the loss: at least 1, so that a batch of ignored labels has a loss of 0."""
         divisors = {LossParameter.FULL: labels, LossParameter.VALID: valid, LossParameter.BATCH_SIZE: batch}
         return float(max(divisors.get(self.normalization, 1), 1))  # type: ignore[call-overload]
+
+
+def refuse_gradient_of_labels(propagate_down: Sequence[bool], name: str = "labels") -> None:
+    """Raises `NetError` if a gradient is wanted for bottom 1. `name` says what it has."""
+    if propagate_down[1]:
+        raise NetError(f"{name} have no gradient: bottom 1 cannot be propagated to")
 
 
 def three_axes(blob: Blob, axis: int) -> tuple[int, int, int]:

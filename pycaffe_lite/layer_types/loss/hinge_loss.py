@@ -19,20 +19,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...device import array_module
-from ...errors import NetError
 from ...layer import Blobs, register
 from ...proto.caffe_pb2 import HingeLossParameter
-from ._loss import Loss, class_labels
+from ._loss import ItemLoss, class_labels, refuse_gradient_of_labels
 
 
 @register("HingeLoss")
-class HingeLoss(Loss):
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        super().reshape(bottom, top)
-        self.items, self.classes = bottom[0].shape[0], bottom[0].count_from(1)
-        if bottom[1].count != self.items:
-            raise NetError(f"expected {self.items} labels, one for each item of {bottom[0]}, received {bottom[1]}")
-
+class HingeLoss(ItemLoss):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         _, hinge = self._hinge(bottom)
         if self.param.hinge_loss_param.norm == HingeLossParameter.L2:
@@ -41,8 +34,7 @@ class HingeLoss(Loss):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """The gradient is -s where h > 0 (L1), or -2 s h (L2), over N."""
-        if propagate_down[1]:
-            raise NetError("labels have no gradient: bottom 1 cannot be propagated to")
+        refuse_gradient_of_labels(propagate_down)
         if not propagate_down[0]:
             return
         side, hinge = self._hinge(bottom)

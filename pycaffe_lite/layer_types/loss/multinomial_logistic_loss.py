@@ -15,19 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...device import array_module
-from ...errors import NetError
 from ...layer import Blobs, register
-from ._loss import SMALLEST_PROBABILITY, Loss, class_labels
+from ._loss import SMALLEST_PROBABILITY, ItemLoss, class_labels, refuse_gradient_of_labels
 
 
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Loss):
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        super().reshape(bottom, top)
-        self.items, self.classes = bottom[0].shape[0], bottom[0].count_from(1)
-        if bottom[1].count != self.items:
-            raise NetError(f"expected {self.items} labels, one for each item of {bottom[0]}, received {bottom[1]}")
-
+class MultinomialLogisticLoss(ItemLoss):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         _, prob = self._at_labels(bottom)
         total = -array_module(prob).log(prob).sum(dtype=np.float64)
@@ -35,8 +28,7 @@ class MultinomialLogisticLoss(Loss):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """The gradient is -1 / (N p) at the label, and 0 elsewhere."""
-        if propagate_down[1]:
-            raise NetError("labels have no gradient: bottom 1 cannot be propagated to")
+        refuse_gradient_of_labels(propagate_down)
         if not propagate_down[0]:
             return
         labels, prob = self._at_labels(bottom)

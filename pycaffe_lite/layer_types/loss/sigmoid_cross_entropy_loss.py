@@ -18,7 +18,7 @@ from ...device import array_module
 from ...errors import NetError
 from ...layer import Blobs, register
 from ...proto.caffe_pb2 import LossParameter
-from ._loss import NormalizedLoss
+from ._loss import NormalizedLoss, refuse_gradient_of_labels
 
 
 @register("SigmoidCrossEntropyLoss")
@@ -41,8 +41,7 @@ class SigmoidCrossEntropyLoss(NormalizedLoss):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """The gradient is (p - t) / divisor, and 0 where the target is ignored."""
-        if propagate_down[1]:
-            raise NetError("targets have no gradient: bottom 1 cannot be propagated to")
+        refuse_gradient_of_labels(propagate_down, "targets")
         if not propagate_down[0]:
             return
         x, targets = (blob.data_in.reshape(-1) for blob in bottom)

@@ -22,7 +22,7 @@ from ...device import array_module
 from ...errors import NetError
 from ...layer import Blobs, register
 from ...ops.softmax import softmax
-from ._loss import NormalizedLoss, check_label_count, class_labels, three_axes
+from ._loss import NormalizedLoss, check_label_count, class_labels, refuse_gradient_of_labels, three_axes
 
 SMALLEST = float(np.finfo(np.float32).tiny)  # the least probability inside the logarithm
 
@@ -57,8 +57,7 @@ class SoftmaxWithLoss(NormalizedLoss):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """The gradient is (softmax(x) - one at the label) / divisor, and 0 where the label is ignored."""
-        if propagate_down[1]:
-            raise NetError("labels have no gradient: bottom 1 cannot be propagated to")
+        refuse_gradient_of_labels(propagate_down)
         if not propagate_down[0]:
             return
         prob = self.prob.data_in
