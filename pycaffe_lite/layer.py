@@ -92,6 +92,12 @@ class Layer:
     weights_and_bias = False  # `blobs` are weights and optionally a bias
     keeps_coordinates = False  # each point of a top corresponds to the same point of the bottoms
     mapped_bottoms: int | None = None  # `coordinate_map` is for this many bottoms, from the first on; None: for all
+    # What the net must know where a top is a bottom: see net/in_place.py.
+    can_overwrite = False  # forward and backward are right if a top is a bottom whose values `backward` does not need
+    keeps_signs = False  # where forward changes the sign of a value, backward passes no gradient
+    reads_only_signs = False  # of the tops, `backward` needs only which values are above 0
+    stays_in_place = False  # in place it works on the bottom itself, although `backward` would need the old values
+    needs_backward = True  # whether `backward` may run; without it, forward need not keep anything for it
     type = ""  # set on each instance, like `blobs`; pycaffe has both on the class as well
     blobs = BlobVec()
 
@@ -166,6 +172,16 @@ class Layer:
     def multiply_adds(self, bottom: Blobs, top: Blobs) -> int:
         """The number of multiply-adds in a forward pass: an input times a weight, added to a sum."""
         return 0
+
+    @property
+    def reads_bottoms(self) -> bool:
+        """Whether `backward` needs the values of the bottoms as `forward` read them. A type without it sets it to False."""
+        return True
+
+    @property
+    def reads_tops(self) -> bool:
+        """Whether `backward` needs the values of the tops as `forward` wrote them. A type without it sets it to False."""
+        return True
 
     # ---- what an exact resume needs ---------------------------------------------------------------------------------
 

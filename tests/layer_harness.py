@@ -33,12 +33,11 @@ class Rig:
         bottoms: Sequence[np.ndarray],
         tops: int = 1,
         dtype: Any = np.float64,
-        in_place: bool = False,
     ):
         self.layer = create(param)
         self.layer.dtype = np.dtype(dtype)
         self.bottom = [Blob(array.shape, dtype=dtype) for array in bottoms]
-        self.top = self.bottom if in_place else [Blob(dtype=dtype) for _ in range(tops)]
+        self.top = [Blob(dtype=dtype) for _ in range(tops)]
         self.write(bottoms)
         self.layer.check_counts(len(self.bottom), len(self.top))
         self.layer.setup(self.bottom, self.top)
@@ -93,7 +92,7 @@ def replay(folder: Path, case: dict[str, Any]) -> None:
     param.phase = TEST if case["phase"] == "TEST" else TRAIN
     with np.load(folder / case["npz"]) as archive:
         arrays = dict(archive)
-    rig = Rig(param, [arrays[f"bottom/{name}"] for name in param.bottom], len(param.top), np.float32, case["inplace"])
+    rig = Rig(param, [arrays[f"bottom/{name}"] for name in param.bottom], len(param.top), np.float32)
     for i, blob in enumerate(rig.layer.blobs):
         blob.data[...] = arrays[f"param/{i}"]
 
@@ -114,9 +113,14 @@ def replay(folder: Path, case: dict[str, Any]) -> None:
 
 
 def is_single(folder: Path, case: dict[str, Any]) -> bool:
-    """Whether `replay` can run the case: one forward of one layer that computes, with nothing between it and the inputs."""
+    """Whether `replay` can run the case: one forward of one layer out of place, with nothing between it and the inputs."""
     *inputs, layer = _read_net(folder, case).layer
-    return layer.type != "Input" and all(other.type == "Input" for other in inputs) and case["forwards"] == 1
+    return (
+        not case["inplace"]
+        and layer.type != "Input"
+        and all(other.type == "Input" for other in inputs)
+        and case["forwards"] == 1
+    )
 
 
 def _read_net(folder: Path, case: dict[str, Any]) -> NetParameter:

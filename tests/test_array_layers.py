@@ -156,27 +156,6 @@ def test_prelu_starts_at_a_quarter_for_each_channel():
     assert np.all(shared.forward()[0] == -2)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "coeff: 2 coeff: -1 coeff: 3",
-        "operation: PROD",
-        "operation: PROD stable_prod_grad: false",
-        "operation: MAX",
-    ],
-)
-def test_eltwise_in_place(text):
-    def layer() -> Rig:
-        return rig(f'type: "Eltwise" eltwise_param {{ {text} }}', *(values(i, 3, 4) for i in range(3)))
-
-    outside, inside = layer(), put_in_place(layer())
-    (expected,), (got,) = outside.forward(), inside.forward()
-    np.testing.assert_array_equal(got, expected)
-    diff, wanted = values(9, 3, 4), [True, True, True]
-    for a, b in zip(outside.backward([diff], wanted), inside.backward([diff], wanted), strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-12)
-
-
 def test_eltwise_ties_and_zeros():
     ties = rig('type: "Eltwise" eltwise_param { operation: MAX }', [1, 5, 2], [1, 5, 1], [1, 6, 2])
     np.testing.assert_array_equal(ties.forward()[0], [1, 6, 2])
@@ -185,18 +164,6 @@ def test_eltwise_ties_and_zeros():
     product = rig('type: "Eltwise" eltwise_param { operation: PROD }', [0.0, 0], [0.0, 2], [3.0, 4])
     product.forward()
     np.testing.assert_array_equal(product.backward([np.ones(2)], [True] * 3), [[0, 8], [0, 0], [0, 0]])
-
-
-@pytest.mark.parametrize("type_", ["Scale", "Bias"])
-def test_two_bottoms_in_place(type_):
-    def layer() -> Rig:
-        return rig(f'type: "{type_}" scale_param {{ bias_term: true }}', values(0, 2, 3, 4), values(1, 3))
-
-    outside, inside = layer(), put_in_place(layer())
-    np.testing.assert_array_equal(outside.forward(), inside.forward())
-    diff = values(2, 2, 3, 4)
-    for a, b in zip(outside.backward([diff], [True, True]), inside.backward([diff], [True, True]), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(
@@ -411,9 +378,3 @@ def test_what_has_no_gradient_says_so():
         tops = layer.forward()
         with pytest.raises(NetError, match=message):
             layer.backward(tops, wanted)
-
-
-@pytest.mark.parametrize("type_", ["Reshape", "Flatten"])
-def test_sharing_in_place_is_an_error(type_):
-    with pytest.raises(NetError, match="in place"):
-        Rig(parse_layer(f'type: "{type_}"'), [X], in_place=True)

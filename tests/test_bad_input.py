@@ -723,7 +723,7 @@ def test_a_layer_that_changes_the_shape_cannot_work_in_place(layer):
         caffe.Net(text + f'layer {{ name: "l" bottom: "a" {layer} top: "a" }}', caffe.TEST)
 
 
-@pytest.mark.parametrize("type_", ["AbsVal", "Flatten", "Reshape"])
+@pytest.mark.parametrize("type_", ["AbsVal", "Flatten", "Reshape", "Split"])
 def test_a_type_that_caffe_refuses_in_place(type_):
     text = f'input: "x" input_shape {{ dim: 2 dim: 3 }} layer {{ name: "l" type: "{type_}" bottom: "x" top: "x" }}'
     with pytest.raises(NetError, match=r'layer "l" .*cannot work in place'):

@@ -356,17 +356,3 @@ def test_copies_of_columns(small, monkeypatch):
         expected = np.zeros_like(source)
         expected[:, to : to + width] = source[:, at : at + width]
         np.testing.assert_array_equal(target, expected)
-
-
-@pytest.mark.parametrize("text", ['type: "PReLU"', 'type: "Scale"', 'type: "ReLU" relu_param { negative_slope: -1 }'])
-def test_what_is_kept_in_place_is_of_the_last_forward(text):
-    rng = np.random.default_rng(1)
-    in_place = Rig(parse_layer(text), [np.zeros((3, 2, 4))], in_place=True)
-    for batch in (3, 3, 2, 3):
-        x, dy = rng.normal(size=(2, batch, 2, 4))
-        apart = Rig(parse_layer(text), [x])
-        in_place.write([x])
-        np.testing.assert_array_equal(in_place.forward()[0], apart.forward()[0])
-        np.testing.assert_array_equal(in_place.backward([dy], [True])[0], apart.backward([dy], [True])[0])
-        for mine, other in zip(in_place.layer.blobs, apart.layer.blobs):
-            np.testing.assert_array_equal(mine.diff, other.diff)

@@ -20,8 +20,8 @@ SETTINGS = settings(max_examples=30, deadline=None)
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 5), st.integers(1, 5))
 
 
-def rig_of(text: str, x, dtype=np.float64, phase: int = TRAIN, in_place: bool = False) -> Rig:
-    return Rig(parse_layer(text, phase), [np.asarray(x, dtype)], 1, dtype, in_place)
+def rig_of(text: str, x, dtype=np.float64, phase: int = TRAIN) -> Rig:
+    return Rig(parse_layer(text, phase), [np.asarray(x, dtype)], 1, dtype)
 
 
 def normal(*shape: int, seed: int = 1) -> np.ndarray:
@@ -137,15 +137,6 @@ def test_batch_norm_of_one_value_or_none():
     rig.forward()
     np.testing.assert_array_equal(rig.layer.blobs[0].data, 3)
     np.testing.assert_array_equal(rig.layer.blobs[2].data, 1)
-
-
-@pytest.mark.parametrize("type_", ["BatchNorm", "MVN", "LRN"])
-def test_a_later_layer_in_place_does_not_disturb_the_gradient(type_):
-    x, dy = normal(3, 2, 4, 2), normal(3, 2, 4, 2, seed=2)
-    outside, inside = rig_of(f'type: "{type_}"', x), rig_of(f'type: "{type_}"', x, in_place=True)
-    outside.forward(), inside.forward()
-    inside.top[0].data[...] = outside.top[0].data[...] = 9
-    np.testing.assert_allclose(inside.backward([dy], [True])[0], outside.backward([dy], [True])[0], 1e-12)
 
 
 def test_batch_norm_keeps_the_solver_off_its_statistics():

@@ -14,7 +14,7 @@ the last axis. A layer in a prototxt:
     }
 
 - `bottom` and `top` name the blobs that it reads and writes. If a top has the name of a bottom, the layer works in place;
-  types that allow it say "may be the same blob".
+  types that save memory in this way say "may be the same blob".
 - `loss_weight`: the factor of each top in the net's loss, for all tops or for none. By default it is 1 for the first top of
   a type whose name ends in `Loss`, and 0 for all others.
 - `propagate_down`: whether each bottom gets a gradient, for all bottoms or for none. By default a bottom gets a gradient if
@@ -70,8 +70,9 @@ Differences from Caffe, in all types:
 - A fault in a net, a label or a file is an error with file, line and layer; Caffe ends the process, or reads outside of a
   blob.
 - `engine` is read, noted in the log and ignored: there is one implementation of each layer.
-- Elementwise types that need their input for the gradient keep a copy when they work in place. Caffe's compute a wrong
-  gradient there, or refuse to work in place. Only BNLL does what Caffe does.
+- A layer in place gives the numbers that it gives out of place, forward and backward: where the old values are still needed,
+  by itself or by another layer, it gets memory of its own. Caffe does not look, and many pairs of layers, such as TanH
+  and then Dropout in place, have a wrong gradient there. Only BNLL in place does what Caffe does.
 - Random numbers come from another generator, so a seed gives other numbers than in Caffe.
 
 Inside: one file for each type, named after it (`InnerProduct` is in `learned/inner_product.py`), in a folder for each

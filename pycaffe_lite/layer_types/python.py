@@ -39,6 +39,8 @@ class Python(Layer):
     """Passes every call on to `user`, an object of the user's class, whose attributes may have any names."""
 
     is_result = True  # its outputs may be meant for a person
+    can_overwrite = True
+    stays_in_place = True  # the class may change only some values of a top that is its bottom
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)

@@ -36,6 +36,32 @@ class Node:
     needs_backward: bool = False
     param_ids: list[int] = field(default_factory=list)  # indices into Graph.params
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of bottoms and tops, at the last forward
+    copies: list[tuple[Blob, Blob]] = field(default_factory=list)  # values to copy before forward, from and to
+    in_place: list[tuple[Blob, Blob]] = field(default_factory=list)  # a bottom and a top of one name, see in_place.py
+
+    def reshape(self) -> None:
+        """Shapes the tops. A loss weight lies in a top's gradient, and is written again if that has changed."""
+        for source, target in self.copies:
+            target.reshape_like(source)
+        self.layer.reshape(self.bottom, self.top)
+        if self.layer.can_overwrite:
+            for before, after in self.in_place:
+                after.share_diff(before)
+        for blob, weight, shape in zip(self.top, self.layer.loss_weights, self.shapes[len(self.bottom) :]):
+            if weight and (blob.shape != shape or any(blob.shares_memory(other) for other in self.bottom)):
+                blob.diff[...] = weight
+
+    def forward(self) -> None:
+        for source, target in self.copies:
+            target.data_out[...] = source.data_in
+        self.layer.forward(self.bottom, self.top)
+
+    def backward(self) -> None:
+        """Runs backward. A blob that the layer overwrites has the gradient of its old values afterwards."""
+        self.layer.backward(self.top, self.bottom_needs_backward, self.bottom)
+        if not self.layer.can_overwrite:
+            for before, after in self.in_place:
+                after.diff_out[...] = before.diff_in
 
     def remember_shapes(self) -> None:
         self.shapes = [blob.shape for blob in (*self.bottom, *self.top)]
@@ -92,6 +118,21 @@ class Graph:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
+    separated: list[Separated] = field(default_factory=list)
+
+
+@dataclass
+class Separated:
+    """A blob's values before a layer that works in place, and after it, if both are needed (see in_place.py).
+
+    The layer with index `start` is the first to write `before`, or to read it if it is a copy. The layer with index `end`
+    reads it and writes `after`.
+    """
+
+    before: Blob
+    after: Blob
+    start: int
+    end: int
 
 
 AUTOMATIC = "(automatic)"
@@ -110,6 +151,8 @@ def build(net: NetParameter, source: Source, dtype: Any = np.float32, allow_pyth
     builder.skip_what_no_loss_needs()
     if net.force_backward:
         builder.force_backward()
+    for node in builder.graph.nodes:
+        node.layer.needs_backward = node.needs_backward
     builder.graph.outputs = sorted(builder.available)
     return builder.graph
 

@@ -14,8 +14,9 @@ from ..errors import NetError, did_you_mean
 from ..ops import scratch
 from ..proto import Source
 from ..proto.caffe_pb2 import NetParameter
-from .build import Learnable, Node, Param, build, placed
+from .build import Learnable, Node, Param, Separated, build, placed
 from .filter import filter_net
+from .in_place import separate
 from .splits import insert_splits
 
 Callback = Callable[[int], Any]
@@ -47,7 +48,9 @@ class Net:
         self.phase = param.state.phase
         self.debug_info = param.debug_info
         graph = build(insert_splits(filter_net(param, source), source), source, dtype, allow_python_layers)
+        separate(graph)
         self.nodes: list[Node] = graph.nodes
+        self._separated = graph.separated
         self.blobs: dict[str, Blob] = graph.blobs
         self.blob_names: list[str] = graph.blob_names
         self.learnable: list[Learnable] = graph.learnable
@@ -70,19 +73,31 @@ class Net:
     def forward_layers(self, start: int = 0, end: int | None = None) -> float:
         """Runs the layers from index `start` to index `end` (included; the last by default) and returns their loss:
         the loss weight of each top times the sum of its elements, summed over all tops."""
-        loss = 0.0
+        loss, layers = 0.0, self._range(start, end)
         with serial_blas(), np.errstate(all="ignore"):  # if a net diverges, its loss shows it
-            for i in self._range(start, end):
+            self._join(lambda pair: pair.start < layers.start <= pair.end, "before", "after")
+            for i in layers:
                 _call(self._before_forward, i)
                 loss += self._forward_layer(self.nodes[i])
                 _call(self._after_forward, i)
+            self._join(lambda pair: pair.start < layers.stop <= pair.end, "after", "before")
         return loss
+
+    def _join(self, is_cut: Callable[[Separated], bool], target: str, source: str) -> None:
+        """Copies between the blobs that share a name, where a run starts or ends between the layers that use them.
+
+        A program that runs a part of the net, and writes or reads its blobs in between, sees one blob as in place.
+        """
+        for pair in self._separated:
+            if is_cut(pair):
+                getattr(pair, target).reshape_like(getattr(pair, source))
+                getattr(pair, target).data_out[...] = getattr(pair, source).data_in
 
     def _forward_layer(self, node: Node) -> float:
         layer = node.layer
         with placed(node.where):
-            layer.reshape(node.bottom, node.top)
-            layer.forward(node.bottom, node.top)
+            node.reshape()
+            node.forward()
         node.remember_shapes()
         loss = 0.0
         for blob, weight in zip(node.top, layer.loss_weights, strict=True):
@@ -102,7 +117,7 @@ class Net:
                 if node.needs_backward:
                     with placed(node.where):
                         node.check_shapes()
-                        node.layer.backward(node.top, node.bottom_needs_backward, node.bottom)
+                        node.backward()
                     if self.debug_info:
                         self._debug_backward(node)
                 _call(self._after_backward, i)
@@ -119,7 +134,7 @@ class Net:
         """Shapes all blobs for the present shapes of the inputs."""
         for node in self.nodes:
             with placed(node.where):
-                node.layer.reshape(node.bottom, node.top)
+                node.reshape()
 
     def clear_param_diffs(self) -> None:
         """Zeroes the gradients of all parameters; backward adds to them."""

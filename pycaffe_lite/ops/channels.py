@@ -19,12 +19,6 @@ def affine(x, scale, shift, y):
 
 
 @operation
-def affine_in_place(x, scale, shift, kept):
-    """x = x * scale + shift in place; `kept` gets a copy of the old x."""
-    affine_rows_in_place(x, scale, shift, kept)
-
-
-@operation
 def affine_gradients(x, dy, products, sums):
     """products = the sums of x * dy, sums = the sums of dy, over n and inner."""
     sum_products(x, dy, products, sums)
@@ -54,25 +48,6 @@ def affine_rows(x, scale, shift, y):
             a, b = scale[row % s], shift[row % s]
             for i in range(inner):
                 y[row, i] = x[row, i] * a + b
-
-
-@kernel
-def affine_rows_in_place(x, scale, shift, kept):
-    """x = x * scale + shift in place; `kept` gets a copy of the old x."""
-    n, s, inner = x.shape
-    if inner == 1:
-        x, kept = x.reshape(n, s), kept.reshape(n, s)
-        for row in prange(n):
-            for i in range(s):
-                kept[row, i] = x[row, i]
-                x[row, i] = x[row, i] * scale[i] + shift[i]
-    else:
-        x, kept = x.reshape(n * s, inner), kept.reshape(n * s, inner)
-        for row in prange(n * s):
-            a, b = scale[row % s], shift[row % s]
-            for i in range(inner):
-                kept[row, i] = x[row, i]
-                x[row, i] = x[row, i] * a + b
 
 
 @kernel

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import array_module, kernel, operation, prange
+from ..device import kernel, operation, prange
 
 PIECE = 8192  # elements that are copied at a time
 SMALL_COPY = 2**16  # elements: below this, copying is faster than calling a kernel
@@ -34,17 +34,3 @@ def _copy_columns(source, target, at, to, width):
         low, high = piece * PIECE, min((piece + 1) * PIECE, width)
         for i in range(np.uintp(low), np.uintp(high)):
             target[row, np.uintp(to) + i] = source[row, np.uintp(at) + i]
-
-
-def room_for(x: Any, buffer: Any) -> Any:
-    """`buffer` if it has the shape of `x`, else a new uninitialised array of that shape."""
-    if buffer is None or buffer.shape != x.shape:
-        return array_module(x).empty_like(x)
-    return buffer
-
-
-def copied(x: Any, buffer: Any) -> Any:
-    """A copy of `x`, in `buffer` if that has the shape of `x`, else in a new array."""
-    copy = room_for(x, buffer)
-    copy_columns(x.reshape(1, -1), copy.reshape(1, -1), 0, 0, x.size)
-    return copy

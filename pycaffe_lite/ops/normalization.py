@@ -38,14 +38,6 @@ def normalize(x, mean, scale, y, axis: int):
 
 
 @operation
-def normalize_in_place(x, mean, scale, kept, axis: int):
-    """x = (x - mean) * scale in place; `kept` gets a copy of the old x."""
-    layout = Layout(x.shape, axis)
-    mean, scale = layout.expanded(mean, x.dtype), layout.expanded(scale, x.dtype)
-    layout.kernels.normalize_in_place(layout.matrix(x), mean, scale, layout.matrix(kept))
-
-
-@operation
 def normalize_gradient(x, dy, mean, scale, dx, axis: int, of_scale: bool):
     """dx = scale * (dy - mean of dy - y * mean of dy * y), means over groups; without `of_scale`, the last term is left out.
 
@@ -89,16 +81,6 @@ def plane_normalize(x, mean, scale, y):
     for p in prange(planes):
         for i in range(size):
             y[p, i] = (x[p, i] - mean[p]) * scale[p]
-
-
-@kernel
-def plane_normalize_in_place(x, mean, scale, kept):
-    """x = (x - mean) * scale in place; `kept` gets a copy of the old x."""
-    planes, size = x.shape
-    for p in prange(planes):
-        for i in range(size):
-            kept[p, i] = x[p, i]
-            x[p, i] = (x[p, i] - mean[p]) * scale[p]
 
 
 @kernel
@@ -150,15 +132,6 @@ def column_normalize(x, mean, scale, y):
 
 
 @kernel
-def column_normalize_in_place(x, mean, scale, kept):
-    rows, columns = x.shape
-    for row in prange(rows):
-        for i in range(columns):
-            kept[row, i] = x[row, i]
-            x[row, i] = (x[row, i] - mean[i]) * scale[i]
-
-
-@kernel
 def column_products(dy, x, mean, totals, products):
     """The means of dy and of dy * (x - mean) for each column."""
     rows, columns = x.shape
@@ -185,13 +158,12 @@ class Kernels(NamedTuple):
 
     statistics: Kernel
     normalize: Kernel
-    normalize_in_place: Kernel
     products: Kernel
     gradient: Kernel
 
 
-PLANES = Kernels(plane_statistics, plane_normalize, plane_normalize_in_place, plane_products, plane_gradient)
-COLUMNS = Kernels(column_statistics, column_normalize, column_normalize_in_place, column_products, column_gradient)
+PLANES = Kernels(plane_statistics, plane_normalize, plane_products, plane_gradient)
+COLUMNS = Kernels(column_statistics, column_normalize, column_products, column_gradient)
 
 
 class Layout:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..device import function, inlined, kernel, operation, prange
+from .scratch import scratch
 
 
 class Window(NamedTuple):
@@ -26,8 +27,11 @@ class Window(NamedTuple):
 
 @operation
 def max_pool(x, y, mask, window: Window):
-    """y = the maximum of each window; mask = its index in the plane (the first of equal values), or -1 if there is none."""
-    max_forward(x, y, mask, *window)
+    """y = the maximum of each window; mask = its index in the plane (the first of equal values), or -1 if there is none.
+
+    `mask` may be None if it is not needed.
+    """
+    max_forward(x, y, scratch(y.shape, np.int32) if mask is None else mask, *window)
 
 
 @operation

@@ -26,7 +26,8 @@ class Parameter(Layer):
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         top[0].reshape_like(self.blobs[0])
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
         top[0].share_data(self.blobs[0])
         top[0].share_diff(self.blobs[0])
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """The top is the parameter."""

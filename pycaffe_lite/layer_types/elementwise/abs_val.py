@@ -15,7 +15,7 @@ from ._neuron import Neuron
 
 @register("AbsVal")
 class AbsVal(Neuron):
-    reads_input = True
+    reads_bottoms = True
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         if top[0] is bottom[0]:

@@ -18,6 +18,9 @@ LARGEST_EXPONENT = 50  # from here on the gradient is dy
 
 @register("BNLL")
 class BNLL(Neuron):
+    reads_bottoms = True
+    stays_in_place = True
+
     def values(self, x, y):
         bnll(x, out=y)
 

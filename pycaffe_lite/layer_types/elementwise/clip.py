@@ -22,7 +22,7 @@ from ._neuron import Neuron
 
 @register("Clip")
 class Clip(Neuron):
-    reads_input = True
+    reads_bottoms = True
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         if not self.param.HasField("clip_param"):

@@ -23,6 +23,8 @@ from ._neuron import Neuron
 
 @register("Dropout")
 class Dropout(Neuron):
+    keeps_signs = True
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.ratio = self.param.dropout_param.dropout_ratio
         if not 0 <= self.ratio < 1:

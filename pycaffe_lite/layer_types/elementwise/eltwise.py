@@ -29,7 +29,6 @@ from ...blob import Blob
 from ...device import array_module, elementwise
 from ...errors import NetError
 from ...layer import Blobs, Layer, register
-from ...ops.copies import copied
 from ...proto.caffe_pb2 import EltwiseParameter
 
 
@@ -38,7 +37,15 @@ class Eltwise(Layer):
     keeps_coordinates = True
     min_bottoms = 2
     exact_tops = 1
-    _kept: Any = None
+    can_overwrite = True
+
+    @property
+    def reads_bottoms(self) -> bool:
+        return self.operation == EltwiseParameter.PROD
+
+    @property
+    def reads_tops(self) -> bool:
+        return self.operation == EltwiseParameter.PROD and not self.param.eltwise_param.stable_prod_grad
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.eltwise_param
@@ -60,9 +67,6 @@ class Eltwise(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         x = [blob.data_in.reshape(-1) for blob in bottom]
-        in_place = bottom[0] is top[0]
-        if in_place and self.operation == EltwiseParameter.PROD:
-            self._kept = copied(x[0], self._kept)
         y = top[0].data_out.reshape(-1)
         if self.operation == EltwiseParameter.SUM:
             weighted_sum(x[0], x[1], alpha=self.coeff[0], beta=self.coeff[1], out=y)
@@ -92,17 +96,13 @@ class Eltwise(Layer):
         elif self.operation == EltwiseParameter.MAX:
             winners_only(dy, self.winner.data_in, index=i, out=dx)
         elif self.param.eltwise_param.stable_prod_grad:
-            first, *others = (self._value(j, bottom) for j in range(len(bottom)) if j != i)
+            first, *others = (blob.data_in.reshape(-1) for j, blob in enumerate(bottom) if j != i)
             xp.multiply(dy, first, out=dx)
             for other in others:
                 dx *= other
         else:
             xp.multiply(dy, top.data_in.reshape(-1), out=dx)
-            dx /= self._value(i, bottom)
-
-    def _value(self, i: int, bottom: Blobs) -> Any:
-        """The values of bottom i before forward."""
-        return bottom[i].data_in.reshape(-1) if i or self._kept is None else self._kept
+            dx /= bottom[i].data_in.reshape(-1)
 
 
 @elementwise

@@ -21,15 +21,17 @@ from ._neuron import Neuron
 
 @register("ELU")
 class ELU(Neuron):
+    reads_tops = True
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.alpha = self.param.elu_param.alpha
-        self.reads_input = self.alpha < 0  # else y > 0 exactly where x > 0
+        self.reads_bottoms = self.alpha < 0  # else y > 0 exactly where x > 0
 
     def values(self, x, y):
         elu(x, alpha=self.alpha, out=y)
 
     def gradient(self, x, y, dy, dx):
-        elu_gradient(x, y, dy, alpha=self.alpha, out=dx)
+        elu_gradient(x if self.reads_bottoms else y, y, dy, alpha=self.alpha, out=dx)
 
 
 @elementwise(numpy=True)

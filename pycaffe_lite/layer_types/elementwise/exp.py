@@ -22,6 +22,8 @@ from ._neuron import Neuron
 
 @register("Exp")
 class Exp(Neuron):
+    reads_tops = True
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.exp_param
         log_base = log_of_base(param.base)

@@ -23,7 +23,7 @@ from .exp import log_of_base
 
 @register("Log")
 class Log(Neuron):
-    reads_input = True
+    reads_bottoms = True
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.log_param

@@ -25,7 +25,7 @@ class Power(Neuron):
         param = self.param.power_param
         self.power, self.scale, self.shift = param.power, param.scale, param.shift
         self.slope = self.power * self.scale
-        self.reads_input = self.slope != 0 and self.power != 1
+        self.reads_bottoms = self.slope != 0 and self.power != 1
 
     def values(self, x, y):
         if self.slope != 0 and self.power == 1:

@@ -18,15 +18,18 @@ from ._neuron import Neuron
 
 @register("ReLU")
 class ReLU(Neuron):
+    reads_only_signs = True
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.slope = self.param.relu_param.negative_slope
-        self.reads_input = self.slope < 0  # else y > 0 exactly where x > 0
+        self.reads_bottoms = self.slope < 0  # else y > 0 exactly where x > 0
+        self.reads_tops = self.keeps_signs = not self.reads_bottoms
 
     def values(self, x, y):
         relu(x, slope=self.slope, out=y)
 
     def gradient(self, x, y, dy, dx):
-        relu_gradient(x, dy, slope=self.slope, out=dx)
+        relu_gradient(x if self.reads_bottoms else y, dy, slope=self.slope, out=dx)
 
 
 @elementwise

@@ -17,6 +17,8 @@ from ._neuron import Neuron
 
 @register("Sigmoid")
 class Sigmoid(Neuron):
+    reads_tops = True
+
     def values(self, x, y):
         sigmoid(x, out=y)
 

@@ -19,6 +19,8 @@ from ._neuron import Neuron
 
 @register("Swish")
 class Swish(Neuron):
+    reads_tops = True
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.beta = self.param.swish_param.beta
         self.sigmoid = self.new_blob()

@@ -17,6 +17,8 @@ from ._neuron import Neuron
 
 @register("TanH")
 class TanH(Neuron):
+    reads_tops = True
+
     def values(self, x, y):
         tanh(x, out=y)
 

@@ -35,6 +35,7 @@ class Recurrent(Layer):
     states: ClassVar[tuple[str, ...]] = ("h",)  # h, on which the sums of the next step depend, comes first
     gates: ClassVar[int] = 1  # sums for each output
     param_field = "recurrent_param"
+    reads_tops = False
 
     def step(self, t: int, sums: Any, cont: Any, trails: Arrays) -> None:
         """Fills `trails` at t + 1. It may overwrite `sums`, N x gates D, with values for `step_back`."""

@@ -26,6 +26,9 @@ class Bias(Layer):
     min_bottoms = 1
     max_bottoms = 2
     exact_tops = 1
+    can_overwrite = True
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.bias_param

@@ -27,6 +27,7 @@ class Embed(Layer):
     weights_and_bias = True
     exact_bottoms = 1
     exact_tops = 1
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.embed_param

@@ -23,7 +23,7 @@ from ..elementwise._neuron import Neuron
 
 @register("PReLU")
 class PReLU(Neuron):
-    reads_input = True
+    reads_bottoms = True
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.prelu_param
@@ -45,7 +45,7 @@ class PReLU(Neuron):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if self.param_propagate_down[0]:  # before dx, which overwrites dy in place
-            x = bottom[0].data_in if self._kept is None else self._kept
+            x = bottom[0].data_in
             xp = array_module(x)
             below = xp.minimum(x, 0).reshape(self.axes)
             slope_diff = self.blobs[0].diff_inout.reshape(-1)

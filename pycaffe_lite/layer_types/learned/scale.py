@@ -16,13 +16,11 @@ same shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...blob import Blob
 from ...device import array_module
 from ...layer import Blobs, Layer, register
-from ...ops.channels import affine, affine_gradients, affine_in_place
-from ...ops.copies import room_for
+from ...ops.channels import affine, affine_gradients
 from ...proto.caffe_pb2 import FillerParameter
 from .bias import covered_axes, covered_shape
 
@@ -33,7 +31,12 @@ class Scale(Layer):
     min_bottoms = 1
     max_bottoms = 2
     exact_tops = 1
-    _kept: Any = None
+    can_overwrite = True
+    reads_tops = False
+
+    @property
+    def reads_bottoms(self) -> bool:
+        return len(self.param.bottom) == 2 or self.param_propagate_down[0]
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.scale_param
@@ -53,15 +56,11 @@ class Scale(Layer):
         x = bottom[0].data_in.reshape(self.axes)
         scale = self._scale(bottom).data_in.reshape(-1)
         shift = self.blobs[-1].data_in.reshape(-1) if self.param.scale_param.bias_term else array_module(x).zeros_like(scale)
-        if bottom[0] is top[0]:
-            self._kept = room_for(x, self._kept)
-            affine_in_place(top[0].data_inout.reshape(self.axes), scale, shift, self._kept)
-        else:
-            affine(x, scale, shift, top[0].data_out.reshape(self.axes))
+        affine(x, scale, shift, top[0].data_out.reshape(self.axes))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        x = bottom[0].data_in.reshape(self.axes) if self._kept is None else self._kept
-        dy, xp = top[0].diff_in.reshape(self.axes), array_module(x)
+        x, dy = bottom[0].data_in.reshape(self.axes), top[0].diff_in.reshape(self.axes)
+        xp = array_module(x)
         by_bottom, by_bias = len(bottom) == 2, self.param.scale_param.bias_term and self.param_propagate_down[-1]
         wants_scale = propagate_down[1] if by_bottom else self.param_propagate_down[0]
         if wants_scale or by_bias:

@@ -26,6 +26,7 @@ class Loss(Layer):
     exact_tops: int | None = 1
     auto_tops = True
     is_loss = True
+    reads_tops = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         if not all(blob.num_axes for blob in bottom[:2]) or bottom[0].shape[0] != bottom[1].shape[0]:

@@ -16,6 +16,8 @@ from ._loss import Loss
 
 @register("EuclideanLoss")
 class EuclideanLoss(Loss):
+    reads_bottoms = False
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.difference = self.new_blob()
 

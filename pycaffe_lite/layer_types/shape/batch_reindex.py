@@ -21,6 +21,7 @@ from ...ops.rows import add_rows, row_indices
 class BatchReindex(Layer):
     exact_bottoms = 2
     exact_tops = 1
+    reads_tops = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         x, indices = bottom

@@ -25,6 +25,8 @@ from ...ops.copies import copy_columns
 class Concat(Layer):
     min_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.concat_param

@@ -22,6 +22,8 @@ from ...layer import Blobs, Layer, register
 class Filter(Layer):
     min_bottoms = 2
     min_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         if len(top) != len(bottom) - 1:

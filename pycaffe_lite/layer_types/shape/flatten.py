@@ -19,6 +19,8 @@ from ...layer import Blobs, Layer, register
 class Flatten(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         param, x = self.param.flatten_param, bottom[0]

@@ -23,6 +23,8 @@ from ...layer import Blobs, Layer, register
 class Reshape(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.dims = list(self.param.reshape_param.shape.dim)

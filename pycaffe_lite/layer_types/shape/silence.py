@@ -14,6 +14,8 @@ from ...layer import Blobs, Layer, register
 class Silence(Layer):
     min_bottoms = 1
     exact_tops = 0
+    reads_bottoms = False
+    reads_tops = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """There is nothing to shape."""

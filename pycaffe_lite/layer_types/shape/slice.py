@@ -25,6 +25,8 @@ from ...layer import Blobs, Layer, register
 class Slice(Layer):
     exact_bottoms = 1
     min_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.slice_param

@@ -19,16 +19,18 @@ class Split(Layer):
     keeps_coordinates = True
     exact_bottoms = 1
     min_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         if any(blob is bottom[0] for blob in top):
             raise NetError("a Split cannot work in place: give each top a name of its own")
         for blob in top:
             blob.reshape_like(bottom[0])
+            blob.share_data(bottom[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        for blob in top:
-            blob.share_data(bottom[0])
+        """The tops share the bottom's memory."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if not propagate_down[0]:

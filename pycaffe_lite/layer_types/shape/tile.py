@@ -19,6 +19,8 @@ from ...layer import Blobs, Layer, register
 class Tile(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.tiles = self.param.tile_param.tiles

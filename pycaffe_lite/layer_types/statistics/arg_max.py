@@ -27,6 +27,8 @@ class ArgMax(Layer):
     is_result = True
     exact_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.argmax_param

@@ -33,8 +33,11 @@ from ._normalization import Normalization
 class BatchNorm(Normalization):
     axis = 0
 
+    @property
+    def reads_bottoms(self) -> bool:
+        return not self.use_stored
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        super().setup(bottom, top)
         param = self.param.batch_norm_param
         self.use_stored = param.use_global_stats if param.HasField("use_global_stats") else self.phase == TEST
         if bottom[0].num_axes < 2:
@@ -65,7 +68,7 @@ class BatchNorm(Normalization):
             mean, variance = group_statistics(bottom[0].data_in.reshape(self.view), self.axis)
             scale = array_module(variance).empty_like(variance)
             self._store(mean, variance, bottom[0].count // self.channels, scale)
-        self.normalize(bottom, top, mean, scale, keep=not self.use_stored)
+        self.normalize(bottom, top, mean, scale)
 
     def _stored(self):
         """The stored mean and variance, 1 x C x 1."""

@@ -39,7 +39,7 @@ class MVN(Normalization):
         mean, variance = group_statistics(bottom[0].data_in.reshape(self.view), self.axis)
         xp = array_module(mean)
         scale = 1 / (xp.sqrt(variance) + param.eps) if param.normalize_variance else xp.ones_like(mean)
-        self.normalize(bottom, top, mean, scale, keep=True)
+        self.normalize(bottom, top, mean, scale)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0] and bottom[0].count:

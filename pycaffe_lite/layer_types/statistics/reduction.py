@@ -21,6 +21,11 @@ from ...proto.caffe_pb2 import ReductionParameter
 class Reduction(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    reads_tops = False
+
+    @property
+    def reads_bottoms(self) -> bool:
+        return self.operation in (ReductionParameter.ASUM, ReductionParameter.SUMSQ)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.operation = self.param.reduction_param.operation

@@ -19,6 +19,8 @@ from ...ops.softmax import softmax, softmax_gradient
 class Softmax(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    can_overwrite = True
+    reads_bottoms = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         self.axis = bottom[0].axis(self.param.softmax_param.axis)

@@ -27,6 +27,7 @@ class ConvolutionBase(Layer):
     transposed = False
     param_field = "convolution_param"
     weights_and_bias = True
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.convolution_param

@@ -26,6 +26,8 @@ class Crop(Layer):
     mapped_bottoms = 1  # the other bottom only gives a size
     exact_bottoms = 2
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         x, size = bottom

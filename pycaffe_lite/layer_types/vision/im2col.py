@@ -30,6 +30,8 @@ class Im2col(Layer):
     param_field = "convolution_param"
     exact_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.convolution_param

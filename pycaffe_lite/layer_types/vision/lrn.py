@@ -21,11 +21,9 @@ Differences from Caffe: works in place; Caffe's gradient is wrong there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...errors import NetError
 from ...layer import Blobs, Layer, register
-from ...ops.copies import copied
 from ...ops.lrn import Strength, lrn, lrn_gradient
 from ...proto.caffe_pb2 import LRNParameter
 
@@ -35,7 +33,7 @@ class LRN(Layer):
     keeps_coordinates = True
     exact_bottoms = 1
     exact_tops = 1
-    _kept: Any = None  # the bottom's values, if the top overwrites them
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.lrn_param
@@ -51,12 +49,8 @@ class LRN(Layer):
         top[0].reshape_like(bottom[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        x = bottom[0].data_in
-        if top[0] is bottom[0]:
-            x = self._kept = copied(x, self._kept)
-        lrn(x, top[0].data_out, self.strength)
+        lrn(bottom[0].data_in, top[0].data_out, self.strength)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0]:
-            x = self._kept if top[0] is bottom[0] else bottom[0].data_in
-            lrn_gradient(x, top[0].diff_in, bottom[0].diff_out, self.strength)
+            lrn_gradient(bottom[0].data_in, top[0].diff_in, bottom[0].diff_out, self.strength)

@@ -56,6 +56,11 @@ class Pooling(Layer):
     exact_bottoms = 1
     min_tops = 1
     max_tops = 2
+    reads_bottoms = False
+
+    @property
+    def reads_tops(self) -> bool:
+        return len(self.param.top) > 1  # the mask
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.pooling_param
@@ -132,9 +137,11 @@ class Pooling(Layer):
             weighted_pool(x, y, window)
 
     def _mask(self, top: Blobs):
-        """The array for the indices of the maxima."""
+        """The array for the indices of the maxima, or None if nothing reads them."""
         if len(top) > 1:
             return top[1].data_out.reshape(self.planes[1])
+        if not self.needs_backward and self.method == PoolingParameter.MAX:
+            return None
         self.mask.reshape(self.planes[1])
         return self.mask.data_out
 

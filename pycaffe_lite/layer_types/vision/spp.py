@@ -32,6 +32,8 @@ from .pooling import Pooling
 class SPP(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    reads_bottoms = False
+    reads_tops = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.levels = self.param.spp_param.pyramid_height
