@@ -125,6 +125,15 @@ def test_the_rate_of_poly_is_0_beyond_max_iter():
     assert policies.learning_rate(param_of('base_lr: 1 lr_policy: "poly" power: 0.5 max_iter: 5'), 9, 0)[0] == 0
 
 
+def test_reading_the_rate_changes_nothing(capsys):
+    solver = make(head='base_lr: 1 lr_policy: "multistep" gamma: 0.1 stepvalue: 0 stepvalue: 0 ' + USE_NET)
+    assert [solver.lr for _ in range(4)] == pytest.approx([0.1] * 4)
+    assert solver.current_step == 0
+    assert not [line for line in messages(capsys) if "MultiStep" in line]
+    solver.step(1)
+    assert solver.current_step == 1
+
+
 def test_multistep_counts_its_steps_and_logs_them(capsys):
     solver = make(head='base_lr: 1e-3 lr_policy: "multistep" gamma: 0.1 stepvalue: 1 stepvalue: 3 ' + USE_NET)
     rates = []
@@ -197,16 +206,14 @@ LOG = [
 
 def test_the_log_of_a_run(capsys):
     solver = make("display: 3 test_iter: 1 test_interval: 5 ", head=FIXED.replace("max_iter: 4", "max_iter: 2") + USE_NET)
-    loss_of = [f"{net.forward()['loss']:g}" for net in (solver.net, solver.test_nets[0])]
+    loss = f"{solver.net.forward()['loss']:g}"
     solver = make(head=Path("solver.prototxt").read_text())
     capsys.readouterr()
     solver.solve()
     lines = [line for line in messages(capsys) if not line.startswith("Ignoring")]
     assert len(lines) == len(LOG)
-    # the test net has weights of its own until its first test, which uses the train net's on the same data
-    for line, pattern in zip(lines, LOG, strict=True):
-        assert re.fullmatch(pattern.replace("TEST", loss_of[0]).replace("TRAIN", loss_of[0]), line), line
-    assert loss_of[0] != loss_of[1]
+    for line, pattern in zip(lines, LOG, strict=True):  # the first test is of the same weights on the same data
+        assert re.fullmatch(pattern.replace("TEST", loss).replace("TRAIN", loss), line), line
 
 
 @needs_kit
@@ -706,6 +713,56 @@ def test_the_weights_field_fills_all_nets():
         solver = make(text + weights)
         for net in (solver.net, *solver.test_nets):
             assert np.all(net.params["ip"][0].data == value)
+
+
+TIED = 'param { name: "w" } param { name: "b" }'
+ONLY_TEST, ONLY_TRAIN = "include { phase: TEST }", "include { phase: TRAIN }"
+BRANCH = product("branch", "x", 2, f"{TIED} {ONLY_TEST}")
+LAST = data() + product("ip", "x", 2, TIED) + loss("ip") + BRANCH
+FIRST = data() + BRANCH + product("ip", "x", 2, TIED) + loss("ip")
+NO_LAYER_IN_COMMON = (
+    data()
+    + product("ip", "x", 2, f"{TIED} {ONLY_TRAIN}")
+    + product("branch", "x", 2, f"{TIED} {ONLY_TEST}").replace('top: "branch"', 'top: "ip"')
+    + loss("ip")
+)
+
+
+@pytest.mark.parametrize("net", [NET, LAST, FIRST, NO_LAYER_IN_COMMON])
+def test_a_test_net_has_the_parameters_of_the_training_net_from_the_start(net):
+    """Also a layer that only the test net has, if it shares a parameter by name."""
+
+    def assert_shared(solver) -> None:
+        weights = solver.net.params["ip"]
+        for blobs in solver.test_nets[0].params.values():
+            for mine, blob in zip(blobs, weights, strict=True):
+                np.testing.assert_array_equal(mine.data, blob.data)
+
+    solver = make("test_iter: 1 test_interval: 9 test_initialization: false ", net)
+    assert_shared(solver)
+    solver.step(2)
+    solver.snapshot()
+    assert_shared(solver)
+    other = make("test_iter: 1 test_interval: 9 test_initialization: false ", net, FIXED.replace("3", "4") + USE_NET)
+    other.restore("s_iter_2.solverstate")
+    assert_shared(other)
+    other.net.params["ip"][0].data[...] = 5
+    assert_shared(other)
+    other.net.copy_from("s_iter_2.caffemodel")
+    assert_shared(other)
+    np.testing.assert_array_equal(other.net.params["ip"][0].data, solver.net.params["ip"][0].data)
+    given = caffe.Net("net.prototxt", caffe.TRAIN)
+    other.share_weights(given)
+    other.test_all()
+    assert_shared(other)
+
+
+def test_a_test_net_whose_shared_parameter_has_another_size_is_refused():
+    net = data() + product("ip", "x", 2, f"{TIED} {ONLY_TRAIN}") + loss("ip", more=ONLY_TRAIN)
+    net += product("branch", "x", 3, f"{TIED} {ONLY_TEST}")
+    expected = r'layer "branch".*parameter "w" is 3 x 3 \(9\) here and 2 x 3 \(6\) in the other net'
+    with pytest.raises(NetError, match=expected):
+        make("test_iter: 1 test_interval: 9 ", net)
 
 
 def test_gpu_mode_warns_once_and_goes_on(capsys, monkeypatch):

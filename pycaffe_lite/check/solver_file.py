@@ -81,7 +81,7 @@ def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findin
 
     def record_net(net: NetParameter, net_source: Source) -> SimpleNamespace:
         nets.append((net, net_source if net_source.name else source))  # a net without a file is in the solver's file
-        return SimpleNamespace(learnable=[], all_params=[], debug_info=False)
+        return SimpleNamespace(nodes=[], learnable=[], all_params=[], debug_info=False)
 
     for _ in range(len(REMEDIES) + 1):
         nets.clear()

@@ -92,9 +92,15 @@ class Param:
 
     blob: Blob
     node: Node
-    label: str  # its name, or its index in the layer
+    index: int  # in the layer
+    name: str  # "" if it has none
     owner: int | None  # index in Graph.params of the param whose memory this one uses
     learnable: int  # index into Graph.learnable
+
+    @property
+    def label(self) -> str:
+        """Its name, or its index in the layer."""
+        return self.name or str(self.index)
 
 
 @dataclass
@@ -288,7 +294,7 @@ class Builder:
         for multiplier in ("lr_mult", "decay_mult"):
             self._merge(multiplier, spec, learnable, owner)
         node.param_ids.append(len(params))
-        params.append(Param(blob, node, spec.name or str(index), owner, learnable))
+        params.append(Param(blob, node, index, spec.name, owner, learnable))
 
     def _merge(self, name: str, spec: ParamSpec, learnable: int, owner: int | None) -> None:
         """Sets the multipliers of a shared parameter. Several layers may give one, but not different values."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import h5py
@@ -72,12 +72,16 @@ def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
     return copies
 
 
-def share_with(net: Net, other: Net) -> None:
-    """Makes layers use the memory of the parameters in `other`'s layers of the same name (Net::ShareTrainedLayersWith)."""
+def share_with(net: Net, other: Net, log: Callable[[str], None] = glog.info) -> None:
+    """Makes layers use the memory of the parameters in `other`'s layers of the same name (Net::ShareTrainedLayersWith).
+
+    A parameter with a name, in a layer that only `net` has, uses the memory that the parameters of its name have in these
+    layers, or else in `other`. `log` gets a line for each layer that only `other` has.
+    """
     for source in other.nodes:
         node = net.find(source.name)
         if node is None:
-            glog.info(f"Ignoring source layer {source.name}")
+            log(f"Ignoring source layer {source.name}")
             continue
         if len(source.layer.blobs) != len(node.layer.blobs):
             raise NetError(
@@ -88,6 +92,21 @@ def share_with(net: Net, other: Net) -> None:
             if target.shape != blob.shape:
                 raise NetError(f"parameter {i} is {target} here and {blob} in the other net", node.where)
             target.share_data(blob)
+    _share_by_name(net, other)
+
+
+def _share_by_name(net: Net, other: Net) -> None:
+    """The part of `share_with` for layers that only `net` has."""
+    named = {param.name: param.blob for param in [*other.all_params, *net.all_params] if other.find(param.node.name)}
+    for param in net.all_params:
+        if param.name in named and param.name and other.find(param.node.name) is None:
+            blob = named[param.name]
+            if param.blob.count != blob.count:
+                raise NetError(
+                    f'parameter "{param.name}" is {param.blob} here and {blob} in the other net, which shares it',
+                    param.node.where,
+                )
+            param.blob.share_data(blob)
 
 
 def save(net: Net, path: str | os.PathLike, write_diff: bool = False) -> None:

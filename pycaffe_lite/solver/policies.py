@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from .. import glog
 from ..errors import SolverError, did_you_mean
 from ..proto.caffe_pb2 import SolverParameter
 
@@ -51,7 +50,6 @@ def _learning_rate(param: SolverParameter, iteration: int, current_step: int) ->
         current_step = iteration // param.stepsize
     elif policy == "multistep" and current_step < len(param.stepvalue) and iteration >= param.stepvalue[current_step]:
         current_step += 1
-        glog.info(f"MultiStep Status: Iteration {iteration}, step = {current_step}")
     if policy in ("step", "multistep"):
         return base * gamma**current_step, current_step
     if policy == "exp":

@@ -78,6 +78,8 @@ class Solver:
         self.current_step = 0
         self.arena = Arena(self.net.learnable, self.net.all_params, self.history_sets)
         self.history = self.arena.history
+        with located(where):
+            testing.share_parameters(self)
         self.update_each = False  # updates parameters one by one, for code that measures each update
         self.on_nan = "continue"
         self.keep_snapshots = 0
@@ -139,7 +141,7 @@ class Solver:
     @property
     def lr(self) -> float:
         """The learning rate of the present iteration."""
-        rate, self.current_step = policies.learning_rate(self.param, self.iter, self.current_step)
+        rate, _ = policies.learning_rate(self.param, self.iter, self.current_step)
         return rate
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
@@ -220,8 +222,10 @@ class Solver:
 
     def apply_update(self) -> None:
         """Clips the gradients and updates all parameters with the rate of the present iteration."""
-        param, rate = self.param, self.lr
-        self.last_rate = rate
+        param, step = self.param, self.current_step
+        self.last_rate, self.current_step = rate, _ = policies.learning_rate(param, self.iter, step)
+        if param.lr_policy == "multistep" and self.current_step != step:
+            glog.info(f"MultiStep Status: Iteration {self.iter}, step = {self.current_step}")
         if param.display and self.iter % param.display == 0:
             glog.info(f"Iteration {self.iter}, lr = {rate:g}")
         scale = self._clip_scale() / param.iter_size

@@ -29,6 +29,12 @@ def test_all(solver: Solver) -> None:
     solver.states_before_test = None
 
 
+def share_parameters(solver: Solver) -> None:
+    """Makes every test net use the parameters of the training net."""
+    for net in solver.test_nets:
+        weights.share_with(net, solver.net, log=lambda line: None)  # each test logs it
+
+
 def test(solver: Solver, index: int) -> list[float]:
     """Runs test net `index` for its `test_iter` batches and logs the mean outputs.
 
@@ -36,7 +42,7 @@ def test(solver: Solver, index: int) -> list[float]:
     """
     glog.info(f"Iteration {solver.iter}, Testing net (#{index})")
     net, batches = solver.test_nets[index], solver.param.test_iter[index]
-    weights.share_with(net, solver.net)
+    weights.share_with(net, solver.net)  # again: since the last time a program may have given parameters other memory
     losses, outputs = [], []
     for _ in range(batches):
         if solver.stop_requested_while_testing():
