@@ -75,23 +75,22 @@ class Net:
         the loss weight of each top times the sum of its elements, summed over all tops."""
         loss, layers = 0.0, self._range(start, end)
         with serial_blas(), np.errstate(all="ignore"):  # if a net diverges, its loss shows it
-            self._join(lambda pair: pair.start < layers.start <= pair.end, "before", "after")
+            for pair in self._cut_before(layers.start):
+                _copy(pair.after, pair.before)
             for i in layers:
                 _call(self._before_forward, i)
                 loss += self._forward_layer(self.nodes[i])
                 _call(self._after_forward, i)
-            self._join(lambda pair: pair.start < layers.stop <= pair.end, "after", "before")
+            for pair in self._cut_before(layers.stop):
+                _copy(pair.before, pair.after)
         return loss
 
-    def _join(self, is_cut: Callable[[Separated], bool], target: str, source: str) -> None:
-        """Copies between the blobs that share a name, where a run starts or ends between the layers that use them.
+    def _cut_before(self, layer: int) -> list[Separated]:
+        """The pairs of blobs of which the layers before this index use one, and the others both.
 
-        A program that runs a part of the net, and writes or reads its blobs in between, sees one blob as in place.
+        If a run starts or ends there, a program may write or read the blob of that name, as if there were only one.
         """
-        for pair in self._separated:
-            if is_cut(pair):
-                getattr(pair, target).reshape_like(getattr(pair, source))
-                getattr(pair, target).data_out[...] = getattr(pair, source).data_in
+        return [pair for pair in self._separated if pair.start < layer <= pair.end]
 
     def _forward_layer(self, node: Node) -> float:
         layer = node.layer
@@ -198,6 +197,11 @@ class Net:
                 owner = self.all_params[param.owner]
                 parameter = f"param blob {param.label} (owned by layer {owner.node.name}, param {owner.label})"
             glog.info(f"    [Update] Layer {param.node.name}, {parameter} {diff}")
+
+
+def _copy(source: Blob, target: Blob) -> None:
+    target.reshape_like(source)
+    target.data_out[...] = source.data_in
 
 
 def _call(callbacks: list[Callback], index: int) -> None:
