@@ -14,6 +14,7 @@ import numpy as np
 from . import filler, rng
 from .blob import Blob
 from .errors import NetError
+from .proto import forks, prototxt
 from .proto.caffe_pb2 import FillerParameter, LayerParameter
 from .proto.fields import own_field
 from .user_code.registry import Registry
@@ -253,7 +254,8 @@ def _blobs(count: int, kind: str) -> str:
 
 OTHER_FAMILY = "your own"  # the family of layer types outside of layer_types/
 
-_REGISTRY: Registry[type[Layer]] = Registry("layer", "pycaffe_lite.layers", NetError, lambda: Layer)
+_REGISTRY: Registry[type[Layer]] = Registry("layer", "pycaffe_lite.layers", NetError, lambda: Layer, forks.of_type)
+prototxt.why_no_layer_type = _REGISTRY.problem
 L = TypeVar("L", bound=type[Layer])
 
 
@@ -290,6 +292,11 @@ def registered_types(installed: bool = False) -> dict[str, type[Layer]]:
     if installed:
         _REGISTRY.load_installed()
     return dict(sorted(_REGISTRY.items()))
+
+
+def check_type(name: str) -> None:
+    """Raises `NetError` if there is no layer type of that name."""
+    _REGISTRY.find(name)
 
 
 def create(param: LayerParameter) -> Layer:

@@ -420,7 +420,7 @@ def test_a_token_takes_no_memory_but_for_itself(text):
 
 
 def test_lines_are_counted_from_any_offset():
-    parser = prototxt._Parser("a\nb\n\nc", "")
+    parser = prototxt.Parser("a\nb\n\nc", "")
     assert [parser.line(offset) for offset in (5, 0, 2, 2, 4, 1)] == [4, 1, 2, 2, 3, 1]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from ..errors import CaffeError, Place
 
+MAX_LINES = 200  # of a file and the nets that it names
+
 
 @dataclass
 class Findings:
@@ -21,8 +23,9 @@ class Findings:
         self.warnings.setdefault(str(CaffeError(message, where)), Place.of(where))
 
     def lines(self) -> list[str]:
-        """`error: ...` and `warning: ...`, sorted by line. Files are in the order of their first finding."""
+        """At most `MAX_LINES` of `error: ...` and `warning: ...`, by file in the order of first findings, and by line."""
         texts = [("error", *item) for item in self.errors.items()] + [("warning", *item) for item in self.warnings.items()]
         files = list(dict.fromkeys(place.file for _, _, place in texts))
         texts.sort(key=lambda item: (files.index(item[2].file), item[2].line))
-        return [f"{kind}: {text}" for kind, text, _ in texts]
+        more = [f"... and {len(texts) - MAX_LINES} more"] if len(texts) > MAX_LINES else []
+        return [f"{kind}: {text}" for kind, text, _ in texts[:MAX_LINES]] + more

@@ -2,13 +2,16 @@
 
 It fills no parameters, reads no batches and imports no modules of Python layers. After a layer that failed, or whose shapes
 depend on data or code, shapes are unknown. Layers with unknown bottoms are checked for names and counts only.
+
+Layers that were not read completely are doubtful: only their types and bottoms are checked, and they may produce any blob
+whose name is in text that was not read.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +27,10 @@ from ..net.filter import filter_net
 from ..net.splits import insert_splits, is_inserted
 from ..proto import Source
 from ..proto.caffe_pb2 import FillerParameter, LayerParameter, NetParameter, Phase
+from ..proto.recovery import MAX_ERRORS
 from ..user_code import modules
 from . import data_layers
 from .findings import Findings
-from .text import MAX_ERRORS
 
 MAX_FILLED = 1 << 20  # a larger parameter is not filled as a whole
 _SMALL = (4096, 2, 16, 16)  # the shape that is filled in its place, to find errors of the filler
@@ -51,12 +54,15 @@ class Checked(NamedTuple):
 
 
 def check_net(net: NetParameter, source: Source, findings: Findings) -> Checked:
-    """Checks an upgraded net in its state."""
+    """Checks an upgraded net in its state. It may be of a file with errors."""
     filtered = filter_net(_without_double_rules(net, source, findings), source)
+    doubtful = {top for layer in net.layer if source.is_doubtful(layer) for top in layer.top}
+    _produce(source.skipped | doubtful, filtered)
     linter = _Linter(_with_splits(filtered, source, findings), source, findings)
     for param in linter.net.layer:
         linter.add(param)
-    linter.warn_of_unread_blobs()
+    if not source.faults:
+        linter.warn_of_unread_blobs()
     return Checked(list(linter.rows()), linter.sources)
 
 
@@ -85,6 +91,26 @@ def _without_double_rules(net: NetParameter, source: Source, findings: Findings)
     return single
 
 
+def _produce(blobs: set[str], net: NetParameter) -> None:
+    """Renames bottoms with one of these names that no layer produces, and adds layers that produce them, in front."""
+    produced: set[str] = set()
+    missing: set[str] = set()
+    for layer in net.layer:
+        for i, bottom in enumerate(layer.bottom):
+            if bottom in blobs - produced:
+                layer.bottom[i] = f"{_NO_SUCH} {bottom}"
+                missing.add(layer.bottom[i])
+        produced.update(layer.top)
+    _add_in_front(net, missing)
+
+
+def _add_in_front(net: NetParameter, tops: Iterable[str]) -> None:
+    """Adds a layer for each of these tops."""
+    layers = [*(LayerParameter(name=top, type="Input", top=[top]) for top in sorted(tops)), *net.layer]
+    del net.layer[:]
+    net.layer.extend(layers)
+
+
 def _with_splits(net: NetParameter, source: Source, findings: Findings) -> NetParameter:
     """The net with splits. A bottom that no layer produces is renamed, and an added layer produces it."""
     for count in range(MAX_ERRORS):
@@ -94,12 +120,7 @@ def _with_splits(net: NetParameter, source: Source, findings: Findings) -> NetPa
             findings.error(error)
             name = f"{_NO_SUCH}{count}"
             _first_unknown_bottom(net, name)
-            patched = NetParameter()
-            patched.CopyFrom(net)
-            del patched.layer[:]
-            patched.layer.add(name=name, type="Input", top=[name])
-            patched.layer.extend(net.layer)
-            net = patched
+            _add_in_front(net, [name])
     raise NetError("there are too many errors", source.where())
 
 
@@ -118,6 +139,7 @@ class _Linter(Builder):
         super().__init__(net, source, np.dtype(np.float32))
         self.findings = findings
         self.unknown: set[str] = set()  # blobs of unknown shape
+        self.doubtful: set[str] = set()  # blobs of layers that were not read completely
         self.sources: list[LayerParameter] = []
         self.walked: list[LayerParameter] = []
 
@@ -142,6 +164,12 @@ class _Linter(Builder):
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             counts = f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
             raise NetError(f"propagate_down is given once for each bottom or not at all: {counts}")
+        if self.source.is_doubtful(param):
+            if param.type and param.type not in self.source.skipped:
+                layer_registry.check_type(param.type)
+            self._give_up(param)
+            self.doubtful.update(param.top)
+            return
         if unknown := _why_not_set_up(param):
             self.findings.warning(unknown, where)
             self._give_up(param)
@@ -149,6 +177,7 @@ class _Linter(Builder):
         layer = layer_registry.create(param)
         node = Node(layer, param.name, where)
         self._connect_bottoms(node)
+        self._make_room(set(param.top).difference(param.bottom))
         self._connect_tops(node)
         layer.check_counts(len(node.bottom), len(node.top))
         if self.unknown.intersection(node.bottom_names) or param.name.startswith(_NO_SUCH):
@@ -176,6 +205,12 @@ class _Linter(Builder):
             param.loss_weight[:] = [0] * len(node.top)  # a loss weight would be written to a gradient as large as the top
         set_up(node)
         self._add_params(node)
+
+    def _make_room(self, tops: set[str]) -> None:
+        """Forgets tops that a doubtful layer has too, or may have: what was not read may tell the two apart."""
+        for name in tops & self.graph.blobs.keys() & (self.doubtful | self.source.skipped):
+            self.unknown.discard(name)
+            del self.graph.blobs[name]
 
     def _give_up(self, param: LayerParameter) -> None:
         """Registers the tops of a failed layer, with unknown shapes."""

@@ -14,7 +14,7 @@ BOTH_PHASES = [TRAIN, TEST]
 
 
 def read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | None:
-    """A net in the present format, or None if it cannot be read; `findings` has the reason."""
+    """What can be read of a net, in the present format, or None if that is nothing; `findings` has all errors."""
     net = NetParameter()
     source = parse_file(path, net, findings)
     if source is None:
@@ -22,7 +22,8 @@ def read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | Non
     try:
         upgrade_net(net, source)
     except CaffeError as error:
-        findings.error(error)
+        if not source.faults:  # else it may follow from what was not read
+            findings.error(error)
         return None
     return net, source
 
@@ -41,6 +42,8 @@ def _phases_of(net: NetParameter, source: Source, phases: list[Phase], findings:
     made_for = [phase for phase in phases if not lacks_sources(net, phase)]
     if len(phases) == 1 or not made_for:
         return phases
+    if source.faults:
+        return made_for
     for phase in phases:
         if phase not in made_for:
             message = f"the net has no data in phase {Phase.Name(phase)}, which is not checked"

@@ -43,14 +43,17 @@ def check_solver(path: str, text: str, findings: Findings) -> dict[str, list[Row
     try:
         upgrade_solver(param, source)
     except CaffeError as error:
-        _report(error, path, text, findings)
+        _report(error, source, text, findings)
         return {}
-    _warn_of_solver(param, path, text, findings)
+    if not source.faults:
+        _warn_of_solver(param, path, text, findings)
     param.snapshot_prefix = default_snapshot_prefix(param, path)
     nets = [read_net(net, findings) for net in _net_files(param)]
     tables: dict[str, list[Row]] = {}
-    if None in nets:  # no solver can be made: check the readable nets by themselves
-        for net, net_source in filter(None, nets):
+    if source.faults or not all(read and not read[1].faults for read in nets):  # no solver can be made: check all alone
+        _nets_of(_without_nets(param, source), source, text, findings)
+        inner = [(net, source) for net in _inner_nets(param)]
+        for net, net_source in filter(None, [*nets, *inner]):
             tables |= check_net_in_phases(net, net_source, BOTH_PHASES, findings)
         return tables
     test_iter = iter(param.test_iter)
@@ -66,6 +69,25 @@ def check_solver(path: str, text: str, findings: Findings) -> dict[str, list[Row
 def _net_files(param: SolverParameter) -> list[str]:
     single = [getattr(param, name) for name in ("net", "train_net") if param.HasField(name)]
     return list(dict.fromkeys([*single, *param.test_net]))
+
+
+def _inner_nets(param: SolverParameter) -> list[NetParameter]:
+    single = [getattr(param, name) for name in ("net_param", "train_net_param") if param.HasField(name)]
+    return [*single, *param.test_net_param]
+
+
+def _without_nets(param: SolverParameter, source: Source) -> SolverParameter:
+    """The solver with an empty net, to check the rest. Fields that others need are set where they may not have been read."""
+    alone = SolverParameter()
+    alone.CopyFrom(param)
+    for name in ("net", "train_net", "train_net_param", "test_net", "test_net_param", "test_state"):
+        alone.ClearField(name)
+    alone.net_param.Clear()
+    alone.net_param.SetInParent()
+    if source.faults:
+        for name in ("stepsize", "max_iter", "test_interval"):
+            setattr(alone, name, getattr(alone, name) or 1)
+    return alone
 
 
 def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findings) -> list[tuple[NetParameter, Source]]:
@@ -89,18 +111,18 @@ def _nets_of(given: SolverParameter, source: Source, text: str, findings: Findin
             solver.create(param, make_net=record_net)
             break
         except CaffeError as error:
-            if not _remedy(param, error, source.where(), text, findings):
+            if not _remedy(param, error, source, text, findings):
                 break
         except Exception as error:  # a user's rule may raise anything
             problem = SolverError(f"cannot be made ({type(error).__name__}: {error})", source.where(), "type")
-            _report(problem, source.where(), text, findings)
+            _report(problem, source, text, findings)
             break
     return nets
 
 
-def _remedy(param: SolverParameter, error: CaffeError, path: str, text: str, findings: Findings) -> bool:
+def _remedy(param: SolverParameter, error: CaffeError, source: Source, text: str, findings: Findings) -> bool:
     """Reports an error of the solver with its line. Corrects the field if a valid value is known; True if it did."""
-    _report(error, path, text, findings)
+    _report(error, source, text, findings)
     changed = False
     for name, value in REMEDIES.get(error.field, {}).items():
         changed |= getattr(param, name) != value
@@ -108,10 +130,16 @@ def _remedy(param: SolverParameter, error: CaffeError, path: str, text: str, fin
     return changed
 
 
-def _report(error: CaffeError, path: str, text: str, findings: Findings) -> None:
-    """Reports an error, with the line of its field if it is an error of the solver itself."""
-    if error.where in ("", path):
-        error.where = Place(path, line_of(text, error.field))
+def _report(error: CaffeError, source: Source, text: str, findings: Findings) -> None:
+    """Reports an error, with the line of its field if it is an error of the solver itself.
+
+    An error about a field that was not read, or is not there, may follow from another error.
+    """
+    if error.where in ("", source.name):
+        line = line_of(text, error.field)
+        if source.faults and (not line or error.field in source.skipped):
+            return
+        error.where = Place(source.name, line)
     findings.error(error)
 
 

@@ -10,42 +10,30 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf import descriptor_pb2, text_format
-from google.protobuf.descriptor import Descriptor, EnumDescriptor
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from ..errors import Place, PrototxtError, did_you_mean
+from . import forks
 from .caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V0LayerParameter, V1LayerParameter
+from .schema import Field, fields_of
 from .source import Source, label, named_part
+from .tokens import CLOSING, quote_is_missing, token_from
 from .upgrade import V1_TYPES
 
 MAX_DEPTH = 100  # nested messages; the default of C++ protobuf
 MAX_MIB = 256  # the limit of a file: text is not larger, and a device file has no end
 _SHOWN = 60  # characters of a token that an error message shows
+_LOOK_AHEAD = 1000  # the most tokens of a layer that are read in advance for an error
+_BINARY = "this is no prototxt but a binary file (a .caffemodel?)"
 
-# One of the alternatives always matches, so reading takes linear time. Only single characters are repeated without limit,
-# because `re` keeps a hundred bytes for each repetition of a group. A `number` is any run that begins like a number, even
-# with too many exponents. A `string` is only its quote. An `other` is a brace, a separator or the start of an error.
-_TOKEN = re.compile(
-    r"""[ \t\n\v\f\r]*
-    (?: (?P<name> [A-Za-z_][A-Za-z0-9_]* )
-      | (?P<number> \.?[0-9] [A-Za-z0-9_.]* (?: (?<=[eE])[+-] [A-Za-z0-9_.]* ){0,2} )
-      | (?P<string> ["'] )
-      | (?P<comment> \#[^\n]* )
-      | (?P<end> \Z )
-      | (?P<other> [\s\S] )
-    )""",
-    re.VERBOSE,
-)
 _INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _FLOAT = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
 _NOT_FINITE = {"inf": "inf", "inff": "inf", "infinity": "inf", "nan": "nan", "nanf": "nan"}
 _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
-_CLOSING = {"{": "}", "<": ">"}
 _ESCAPE = re.compile(
     rb"""\\ (?: (?P<octal> [0-7]{1,3} )
       | [xX] (?P<hex> [0-9a-fA-F]{1,2} )
@@ -73,18 +61,31 @@ _RANGES: dict[int, tuple[int, int]] = {
 }
 
 
+def why_no_layer_type(name: str) -> str:
+    """Why there is no layer type of that name; empty if there is, or if no types are known.
+
+    `layer`, which this package cannot import, puts its own function in place of this one.
+    """
+    return ""
+
+
 def parse(text: str | bytes, message: Message, name: str = "") -> Source:
     """Reads prototxt text into an empty message. `name` is the file name for errors.
 
     Raises PrototxtError for everything that C++ protobuf refuses, except a byte order mark, which is skipped.
     Comments may have any encoding; strings are UTF-8.
     """
+    return Parser(decoded(text, name), name).parse(message)
+
+
+def decoded(text: str | bytes, name: str = "") -> str:
+    """The text of a prototxt, whose bytes that are not UTF-8 become surrogates. Raises PrototxtError for another file."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise PrototxtError("this text is in UTF-16, it must be saved as UTF-8", name)
     if b"\0" in data:
-        raise PrototxtError("this is no prototxt but a binary file (a .caffemodel?)", name)
-    return _Parser(data.decode("utf-8-sig", "surrogateescape"), name).parse(message)
+        raise PrototxtError(_BINARY, name)
+    return data.decode("utf-8-sig", "surrogateescape")
 
 
 def read(path: str | os.PathLike, message: Message) -> Source:
@@ -110,75 +111,32 @@ def to_text(message: Message) -> str:
     return text_format.MessageToString(message)
 
 
-@dataclass(frozen=True)
-class _Field:
-    name: str
-    type: int  # a FieldDescriptorProto.TYPE_...
-    repeated: bool
-    required: bool
-    message_type: Descriptor | None
-    enum_type: EnumDescriptor | None
+class Open(NamedTuple):
+    """A message that is being read, with the offsets of its brace and of the name of its field."""
+
+    message: Message
+    brace: int = 0
+    start: int = 0
 
 
-@cache
-def _fields(descriptor: Descriptor) -> dict[str, _Field]:
-    # Labels are read from the descriptor's proto: the descriptor's own attribute differs between protobuf's runtimes.
-    proto = descriptor_pb2.DescriptorProto()
-    descriptor.CopyToProto(proto)
-    labels = {item.name: item.label for item in proto.field}
-    return {
-        item.name: _Field(
-            name=item.name,
-            type=item.type,
-            repeated=labels[item.name] == _Proto.LABEL_REPEATED,
-            required=labels[item.name] == _Proto.LABEL_REQUIRED,
-            message_type=item.message_type,
-            enum_type=item.enum_type,
-        )
-        for item in descriptor.fields
-    }
+class Parser:
+    """A recursive descent parser with one token of lookahead: `kind`, `token`, `start` and `end`.
 
-
-def token_from(text: str, at: int) -> tuple[str, int, int]:
-    """The next token from an offset on: its kind (see `_TOKEN`, without comments), its start and its end."""
-    while True:
-        match = cast("re.Match[str]", _TOKEN.match(text, at))
-        kind = cast(str, match.lastgroup)
-        start, at = match.span(kind)
-        if kind == "string":
-            end = _end_of_string(text, start)
-            return ("string", start, end) if end else ("other", start, at)
-        if kind != "comment":
-            return kind, start, at
-
-
-def _end_of_string(text: str, start: int) -> int:
-    """The end of the string whose quote is at `start`, or 0 if its line has no closing quote."""
-    before = start
-    while (end := text.find(text[start], before + 1)) >= 0 and text.find("\n", before, end) < 0:
-        backslashes = 0
-        while text[end - 1 - backslashes] == "\\":
-            backslashes += 1
-        if backslashes % 2 == 0:
-            return end + 1
-        before = end
-    return 0
-
-
-class _Parser:
-    """A recursive descent parser with one token of lookahead: `kind`, `token`, `start` and `end`."""
+    It raises the first error. `recovery.Collector` overrides `recover` and what belongs to it, and goes on after errors.
+    """
 
     def __init__(self, text: str, name: str):
         self.text = text
         self.source = Source(name)
         self.counted = 0, 1  # an offset and its line
-        self.open: list[tuple[Message, int]] = []  # the messages around the token, with the offsets of their braces
+        self.open: list[Open] = []  # the messages around the token, the outermost first
         self.token, self.end = "", 0
         self.advance()
 
     def parse(self, message: Message) -> Source:
-        self.open.append((message, 0))
+        self.open.append(Open(message))
         self.body(message, close="")
+        self.check_required(message)
         return self.source
 
     def advance(self) -> str:
@@ -198,23 +156,39 @@ class _Parser:
 
     def body(self, message: Message, close: str) -> None:
         """All fields of a message, up to its closing token; the outermost message ends with the text."""
-        fields = _fields(message.DESCRIPTOR)
-        while self.token != close:
-            if self.kind != "name":
-                self.fail_at_field(message, close)
-            item = fields.get(self.token)
-            if item is None:
-                self.fail_at_unknown_field(message)
-            if not item.repeated and message.HasField(item.name):
-                self.fail(f'{message.DESCRIPTOR.name} takes one "{item.name}", this is the second')
-            self.field(message, item)
-            if self.token in (",", ";"):
-                self.advance()
-        for item in fields.values():
-            if item.required and not message.HasField(item.name):
-                self.fail(f'{message.DESCRIPTOR.name} needs the field "{item.name}"', self.open[-1][1])
+        fields = fields_of(message.DESCRIPTOR)
+        while not self.at_end_of(close):
+            start = self.start
+            try:
+                self.one_field(message, fields, close)
+            except PrototxtError as error:
+                self.recover(error, start, close)
 
-    def field(self, message: Message, item: _Field) -> None:
+    def at_end_of(self, close: str) -> bool:
+        return self.token == close
+
+    def recover(self, error: PrototxtError, start: int, close: str) -> None:
+        """Goes on after an error in the field that begins at `start`, of a message that `close` ends."""
+        raise error
+
+    def one_field(self, message: Message, fields: dict[str, Field], close: str) -> None:
+        if self.kind != "name":
+            self.fail_at_field(message, close)
+        item = fields.get(self.token)
+        if item is None:
+            self.fail_at_unknown_field(message)
+        if not item.repeated and message.HasField(item.name):
+            self.fail(f'{message.DESCRIPTOR.name} takes one "{item.name}", this is the second')
+        self.field(message, item)
+        if self.token in (",", ";"):
+            self.advance()
+
+    def check_required(self, message: Message) -> None:
+        for item in fields_of(message.DESCRIPTOR).values():
+            if item.required and not message.HasField(item.name):
+                self.fail(f'{message.DESCRIPTOR.name} needs the field "{item.name}"', self.open[-1].brace)
+
+    def field(self, message: Message, item: Field) -> None:
         """A field's name, an optional colon, and a value or a list of values."""
         start = self.start
         self.advance()
@@ -236,7 +210,7 @@ class _Parser:
             self.value(message, item, start)
         self.advance()
 
-    def value(self, message: Message, item: _Field, start: int) -> None:
+    def value(self, message: Message, item: Field, start: int) -> None:
         if item.message_type is not None:
             self.message(message, item, start)
         elif item.repeated:
@@ -244,11 +218,10 @@ class _Parser:
         else:
             setattr(message, item.name, self.scalar(item))
 
-    def message(self, parent: Message, item: _Field, start: int) -> None:
+    def message(self, parent: Message, item: Field, start: int) -> Message:
         """A message in braces. The name of its field is at `start`; `Source` gets the line of that."""
-        close = _CLOSING.get(self.token)
-        if close is None:
-            self.fail_at_value(item, "a message in { }")
+        brace = self.start
+        close = self.opening_brace(item)
         if len(self.open) > MAX_DEPTH:
             self.fail(f"more than {MAX_DEPTH} messages inside one another")
         child = getattr(parent, item.name)
@@ -256,17 +229,28 @@ class _Parser:
             child = child.add()
         else:
             child.SetInParent()
-        self.open.append((child, self.start))
-        self.advance()
+        self.open.append(Open(child, brace, start))
         self.body(child, close)
+        self.check_required(child)
         self.open.pop()
-        self.advance()
+        self.close_message()
         if isinstance(child, (LayerParameter, V1LayerParameter)):
             self.source.add(child, self.line(start))
+        return child
+
+    def opening_brace(self, item: Field) -> str:
+        """Moves behind the brace that begins a message. Returns the brace that ends it."""
+        if self.token not in CLOSING:
+            self.fail_at_value(item, "a message in { }")
+        return CLOSING[self.advance()]
+
+    def close_message(self) -> None:
+        """Moves behind the brace that ends a message."""
+        self.advance()
 
     # Scalars
 
-    def scalar(self, item: _Field) -> Any:
+    def scalar(self, item: Field) -> Any:
         if item.type in _RANGES:
             return self.integer(item, *_RANGES[item.type])
         if item.type in (_Proto.TYPE_FLOAT, _Proto.TYPE_DOUBLE):
@@ -280,7 +264,7 @@ class _Parser:
     def sign(self) -> str:
         return self.advance() if self.token == "-" else ""
 
-    def integer(self, item: _Field, low: int, high: int) -> int:
+    def integer(self, item: Field, low: int, high: int) -> int:
         sign = self.sign()
         value = _to_integer(sign, self.token)
         if value is None or not low <= value <= high or (sign and low == 0):
@@ -288,7 +272,7 @@ class _Parser:
         self.advance()
         return value
 
-    def number(self, item: _Field) -> float:
+    def number(self, item: Field) -> float:
         sign = self.sign()
         text = self.token.lower()
         if text not in _NOT_FINITE and not _FLOAT.fullmatch(text):
@@ -296,14 +280,14 @@ class _Parser:
         self.advance()
         return float(sign + _NOT_FINITE.get(text, text.rstrip("f")))
 
-    def bool(self, item: _Field) -> bool:
+    def bool(self, item: Field) -> bool:
         value = _BOOLS.get(self.token, _to_integer("", self.token))
         if value not in (0, 1):
             self.fail_at_value(item, "true or false")
         self.advance()
         return value == 1
 
-    def enum(self, item: _Field, enum_type: EnumDescriptor) -> int:
+    def enum(self, item: Field, enum_type: EnumDescriptor) -> int:
         if self.kind == "name" and self.token in enum_type.values_by_name:
             return enum_type.values_by_name[self.advance()].number
         sign = self.sign()
@@ -315,13 +299,13 @@ class _Parser:
             hint = (
                 f" (write {unquoted} without quotes)"
                 if unquoted in names
-                else did_you_mean(unquoted[:_SHOWN].upper(), names)
+                else forks.of_value(unquoted) or did_you_mean(unquoted[:_SHOWN].upper(), names)
             )
             self.fail_at_value(item, f"one of {expected}", sign, hint)
         self.advance()
         return value
 
-    def string(self, item: _Field) -> str | bytes:
+    def string(self, item: Field) -> str | bytes:
         """One or more strings in quotes, joined."""
         if self.kind != "string":
             self.fail_at_value(item, "a string in quotes")
@@ -350,7 +334,7 @@ class _Parser:
 
     def fail(self, message: str, offset: int | None = None) -> NoReturn:
         line = self.line(self.start if offset is None else offset)
-        layers = [named_part(item) for item, _ in self.open if isinstance(item, _LAYERS)]
+        layers = [named_part(item.message) for item in self.open if isinstance(item.message, _LAYERS)]
         layer = label(layers[-1]) if layers and layers[-1].name else ""
         raise PrototxtError(message, Place(self.source.name, line, layer))
 
@@ -359,11 +343,11 @@ class _Parser:
             self.fail("this string has no closing quote on its line")
         self.fail(f"expected {expected}, got {sign}{self.seen()}{hint}")
 
-    def fail_at_value(self, item: _Field, expected: str, sign: str = "", hint: str = "") -> NoReturn:
+    def fail_at_value(self, item: Field, expected: str, sign: str = "", hint: str = "") -> NoReturn:
         self.fail_at_token(f'{expected} for "{item.name}"', sign, self.hint_for_old_form(item) or hint)
 
     def fail_at_field(self, message: Message, close: str) -> NoReturn:
-        offset = self.open[-1][1]
+        offset = self.open[-1].brace
         if self.kind == "end":
             self.fail(f'the "{self.text[offset]}" here is never closed', offset)
         if self.token in ("}", ">") and not close:
@@ -372,24 +356,60 @@ class _Parser:
         self.fail_at_token(f"a field of {message.DESCRIPTOR.name}{end}")
 
     def fail_at_unknown_field(self, message: Message) -> NoReturn:
-        old, new = _fields(V1LayerParameter.DESCRIPTOR), _fields(LayerParameter.DESCRIPTOR)
-        if any(self.token in _fields(item.DESCRIPTOR) for item, _ in self.open[:-1]):
-            hint = f' (is a "}}" missing for the "{{" of line {self.line(self.open[-1][1])}?)'
-        elif isinstance(message, SolverParameter) and self.token in _fields(NetParameter.DESCRIPTOR):
+        old, new = fields_of(V1LayerParameter.DESCRIPTOR), fields_of(LayerParameter.DESCRIPTOR)
+        if self.ancestors_with(self.token):
+            hint = f' (is a "}}" missing for the "{{" of line {self.line(self.open[-1].brace)}?)'
+        elif isinstance(message, SolverParameter) and self.token in fields_of(NetParameter.DESCRIPTOR):
             hint = " (this looks like a net, not a solver)"
-        elif isinstance(message, NetParameter) and self.token in _fields(SolverParameter.DESCRIPTOR):
+        elif isinstance(message, NetParameter) and self.token in fields_of(SolverParameter.DESCRIPTOR):
             hint = " (this looks like a solver, not a net)"
         elif isinstance(message, LayerParameter) and self.token in old:
             hint = ' (it belongs to the old "layers"; a "layer" has param { lr_mult decay_mult share_mode })'
         elif isinstance(message, V1LayerParameter) and self.token in new:
             hint = ' (it belongs to "layer", not to the old "layers")'
         else:
-            hint = did_you_mean(self.token[:_SHOWN], _fields(message.DESCRIPTOR))
+            self.check_layer_type()
+            hint = forks.of_field(message.DESCRIPTOR.name, self.token)
+            hint = hint or did_you_mean(self.token[:_SHOWN], fields_of(message.DESCRIPTOR))
+            if quote_is_missing(self.text, self.start):
+                hint = " (is a quote missing before it?)"
         self.fail(f'{message.DESCRIPTOR.name} has no field "{self.token[:_SHOWN]}"{hint}')
 
-    def hint_for_old_form(self, item: _Field) -> str:
+    def check_layer_type(self) -> None:
+        """Raises an error if the field here is in a layer of an unknown type, which is then the cause."""
+        around = [i for i, item in enumerate(self.open) if isinstance(item.message, LayerParameter)]
+        if not around:
+            return
+        (depth,) = around
+        layer = LayerParameter()
+        for name in ("name", "type"):
+            read = getattr(self.open[depth].message, name)
+            setattr(layer, name, read or self.string_ahead(name, len(self.open) - 1 - depth))
+        if layer.type and (problem := why_no_layer_type(layer.type)):
+            raise PrototxtError(problem, Place(self.source.name, self.line(self.open[depth].start), label(layer)))
+
+    def string_ahead(self, field: str, depth: int) -> str:
+        """The string that a field will have that comes later in a message, `depth` messages outside of this one."""
+        at, before = self.end, ["", ""]
+        for _ in range(_LOOK_AHEAD):
+            kind, start, at = token_from(self.text, at)
+            token = self.text[start:at]
+            if depth == 0 and kind == "string" and before == [field, ":"]:
+                return token[1:-1]
+            depth += (token in CLOSING) - (token in CLOSING.values())
+            if kind == "end" or depth < 0:
+                break
+            before = [before[1], token]
+        return ""
+
+    def ancestors_with(self, name: str) -> int:
+        """How many of the outer messages are left if the inner ones without a field of this name are; 0 if none has it."""
+        outer = [name in fields_of(item.message.DESCRIPTOR) for item in self.open[:-1]]
+        return len(outer) - outer[::-1].index(True) if True in outer else 0
+
+    def hint_for_old_form(self, item: Field) -> str:
         """A hint for a value that has the form of `layers` in `layer`, or of `layer` in `layers`."""
-        message = self.open[-1][0]
+        message = self.open[-1].message
         modern = {new: old for old, new in V1_TYPES.items()}
         if isinstance(message, LayerParameter) and item.name == "type" and self.token in V1_TYPES:
             return f' (in a "layer" it is type: "{V1_TYPES[self.token]}", without quotes it belongs to the old "layers")'

@@ -11,10 +11,17 @@ from .caffe_pb2 import LayerParameter, V1LayerParameter
 
 @dataclass
 class Source:
-    """The origin of a message. `name`: the file name as the user wrote it, or empty if there is no file."""
+    """The origin of a message. `name`: the file name as the user wrote it, or empty if there is no file.
+
+    If the text has errors and was read nevertheless (`recovery`): `faults` is their number, `skipped` the words that were
+    not read, among them perhaps names of blobs, and `is_doubtful` knows the layers that were not read completely.
+    """
 
     name: str = ""
+    faults: int = 0
+    skipped: set[str] = field(default_factory=set)
     _layers: dict[str, list[tuple[tuple, int]]] = field(default_factory=dict)
+    _doubtful: dict[str, list[tuple]] = field(default_factory=dict)
 
     def where(self, layer: Any = None) -> Place:
         """`net.prototxt:41: layer "ip2" (InnerProduct)`: the place of a layer, for an error; without a layer, the file.
@@ -34,6 +41,14 @@ class Source:
     def add(self, layer: LayerParameter | V1LayerParameter, line: int) -> None:
         """Stores the line of a layer."""
         self._layers.setdefault(named_part(layer).name, []).append((_mark(layer), line))
+
+    def doubt(self, layer: LayerParameter | V1LayerParameter) -> None:
+        """Notes that a layer was not read completely."""
+        self._doubtful.setdefault(named_part(layer).name, []).append(_mark(layer))
+
+    def is_doubtful(self, layer: Any) -> bool:
+        """Whether the layer, in the present format, was not read completely."""
+        return _mark(layer) in self._doubtful.get(named_part(layer).name, [])
 
 
 def _mark(layer: Any) -> tuple:

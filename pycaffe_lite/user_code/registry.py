@@ -17,7 +17,7 @@ T = TypeVar("T", bound=type)
 
 class Registry(dict[str, T]):
     """Name to class. Errors call a type a `kind`; `group` is the entry points of packages that add types; `base` returns the
-    class that all types derive from.
+    class that all types derive from; `elsewhere` says where a type is found that is not here, as the end of a sentence.
 
     A package names modules that register types when they are imported:
 
@@ -27,8 +27,16 @@ class Registry(dict[str, T]):
     They are imported when an unknown type is requested, or when all types are listed.
     """
 
-    def __init__(self, kind: str, group: str, error: type[CaffeError], base: Callable[[], type]):
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        error: type[CaffeError],
+        base: Callable[[], type],
+        elsewhere: Callable[[str], str] = lambda name: "",
+    ):
         super().__init__()
+        self.elsewhere = elsewhere
         self.kind, self.group, self.error, self.base = kind, group, error, base
         self._lock = threading.RLock()  # reentrant: a module that is being imported may request a type
         self._asked = False
@@ -53,17 +61,21 @@ class Registry(dict[str, T]):
 
     def find(self, name: str) -> T:
         """The class of that name. Raises the registry's error if neither this package nor an installed one has it."""
+        if problem := self.problem(name):
+            raise self.error(problem, field="type")
+        return self[name]
+
+    def problem(self, name: str) -> str:
+        """Says that neither this package nor an installed one has that type; empty if one has it."""
         if name not in self:
             self.load_installed()
-        if name not in self:
-            raise self.error(f'unknown {self.kind} type "{name}"{self._hint(name)}', field="type")
-        return self[name]
+        return "" if name in self else f'unknown {self.kind} type "{name}"{self._hint(name)}'
 
     def _hint(self, name: str) -> str:
         all_types = f"; there are {', '.join(self)}" if len(self) < 20 else ""
         if not name:
             return f": the {self.kind} has no type{all_types}"
-        near = did_you_mean(name, self)
+        near = self.elsewhere(name) or did_you_mean(name, self)
         return f"{near}{all_types}" if near else f"{all_types}; --import names a module with types of your own"
 
     def load_installed(self) -> None:
