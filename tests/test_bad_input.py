@@ -270,7 +270,7 @@ NETS = {  # what is wrong on line 2: the net, the error behind the place
     "missing bottom": (X + product("bad", "xx"), r'bottom "xx" .*\(did you mean "x"\?\)'),
     "duplicate top": (
         X + layer("Split", "bad", "x", "a a"),
-        r'top "a" is produced by another layer \(or twice by this one\)',
+        r'the layer produces top "a" twice: give each top a name of its own',
     ),
     "bottom count": (X + layer("Power", "bad", "x x", "p"), r"expected 1 bottom, received 2"),
     "no bottom": (X + layer("ReLU", "bad", "", "p"), r"expected 1 bottom, received 0"),
@@ -385,7 +385,7 @@ SOLVERS = {
     "max_iter: 1.5": r"solver\.prototxt:1: .*1\.5",
     "snapshot: 1 snapshot_format: XML": r"solver\.prototxt:1: .*XML",
     'weights: "gone.caffemodel"': "gone.caffemodel: there is no such file",
-    'weights: "net.prototxt"': r"net.prototxt: expected a NetParameter in binary form, but this is text \(a prototxt\?\)",
+    'weights: "net.prototxt"': r"net.prototxt: expected a NetParameter in binary form .*, but this is text",
     "net_param { net_param { } }": r'solver\.prototxt:1: .*"net_param"',
 }
 

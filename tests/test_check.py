@@ -20,6 +20,7 @@ from pycaffe_lite import cli, glog
 from pycaffe_lite.check import check
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.io import array_to_datum
+from pycaffe_lite.proto import prototxt
 from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN
 
 KIT = Path(os.environ.get("PYCAFFE_LITE_CONFORMANCE") or "nowhere")
@@ -83,7 +84,7 @@ layer { name: "i" type: "Slice" bottom: "x" top: "i" top: "j" slice_param { slic
         (4, 'bottom "ipp" is not the top of any earlier layer (did you mean "ip"?)'),
         (5, 'bottom "ipp" is not the top of any earlier layer (did you mean "ip"?)'),
         (6, "at least 2 bottoms, received 1"),
-        (7, 'top "ip" is produced by another layer'),
+        (7, 'top "ip" is produced already, by layer "ip" (InnerProduct) of line 2, and read by "a"'),
         (8, "kernel"),
         (10, "include and exclude"),
         (11, "slice_point"),
@@ -123,7 +124,7 @@ def test_odd_text_is_read_in_linear_time_and_memory():
 def test_a_file_without_end_is_refused():
     with open("large", "wb") as file:
         file.truncate(1 << 40)
-    assert check("large")[0].lines() == ["error: large: expected text of at most 256 MiB"]
+    assert check("large")[0].lines() == [f"error: large: expected text of at most 256 MiB, but {prototxt.BINARY}"]
 
 
 def test_names_do_not_break_lines():

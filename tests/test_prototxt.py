@@ -186,7 +186,10 @@ def test_kit_file_gives_same_message_as_google(path):
             "layer { name: 'c' type: 'Clip'\n clip_param { min: 0 } }",
             '2: layer "c" (Clip): ClipParameter needs the field "max"',
         ),
-        ("test_iter: 3", '1: NetParameter has no field "test_iter" (this looks like a solver, not a net)'),
+        (
+            "test_iter: 3",
+            '1: NetParameter has no field "test_iter" (this looks like a solver, not a net; its field net names the net)',
+        ),
     ],
 )
 def test_error(text, message):
@@ -228,12 +231,16 @@ def test_error_without_a_file_name():
 
 
 def test_net_given_as_solver():
-    assert error_of("layer { }", SolverParameter).endswith("(this looks like a net, not a solver)")
+    assert error_of("layer { }", SolverParameter).endswith(
+        "(this looks like a net, not a solver; a solver names its net in the field net)"
+    )
 
 
 def test_binary_and_utf16_files():
     model = NetParameter(name="n", layer=[LayerParameter(name="a", phase=0)]).SerializeToString()
-    assert error_of(model) == "net.prototxt: this is no prototxt but a binary file (a .caffemodel?)"
+    assert error_of(model) == "net.prototxt: this is no prototxt but a binary file (a .caffemodel?); " + (
+        "weights are given after the prototxt, or with --weights"
+    )
     assert error_of("name: 'a'".encode("utf-16")) == "net.prototxt: this text is in UTF-16, it must be saved as UTF-8"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import glog
 from ..errors import NetError
+from ..net import weights
 from ..proto.caffe_pb2 import TEST
 from ..pycaffe import Net
 from ..solver import output_elements, output_values
@@ -29,8 +30,7 @@ def main(argv: list[str]) -> int:
     allow = not values.no_python_layers
     net = Net(values.model, TEST, level=values.level, stages=stages(values), allow_python_layers=allow)
     try:
-        for path in filter(None, values.weights.split(",")):
-            net.copy_from(path)
+        weights.copy_from(net, *filter(None, values.weights.split(",")))
         score(net, values.iterations)
     finally:
         net.close()

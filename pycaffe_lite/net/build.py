@@ -19,6 +19,7 @@ from ..errors import CaffeError, NetError, located
 from ..layer import Layer
 from ..proto import Source
 from ..proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec
+from . import splits
 
 
 @dataclass
@@ -253,7 +254,7 @@ class Builder:
                 blob = node.bottom[i]
             else:
                 if name in self.graph.blobs and name != AUTOMATIC:
-                    raise NetError(f'top "{name}" is produced by another layer (or twice by this one) already')
+                    raise NetError(splits.produced_twice(self.net, self.source, node.layer.param, name))
                 blob = Blob((0,), dtype=self.dtype)
                 self.graph.blobs[name] = blob
                 self.graph.blob_names.append(name)

@@ -67,6 +67,32 @@ def _trace(net: NetParameter, source: Source) -> tuple[dict[Slot, Slot], Counter
     return producer, uses
 
 
+def produced_twice(net: NetParameter, source: Source, layer: LayerParameter, top: str) -> str:
+    """Why `layer`, in a net with splits, cannot produce a top that it or an earlier layer produces already."""
+    first = next(other for other in net.layer if top in other.top)
+    if first.name == layer.name and first.top == layer.top:
+        return f'the layer produces top "{top}" twice: give each top a name of its own'
+    where = source.where(first)
+    already = f'top "{top}" is produced already, by {where.layer}' + (f" of line {where.line}" if where.line else "")
+    readers = _readers(net, top)
+    others = ", ".join(f'"{reader.name}"' for reader in readers if top not in reader.top)
+    if any(reader.name == layer.name for reader in readers):
+        return (
+            f"{already}: this layer cannot work in place, since the blob is also read by {others}; give its top another name"
+        )
+    if others:
+        already += f", and read by {others}"
+    if not (first.bottom or layer.bottom or (first.include and layer.include)):
+        return f"{already}: give each of them an include {{ phase: TRAIN }} or {{ phase: TEST }}, or its top another name"
+    return f"{already}: give this top another name"
+
+
+def _readers(net: NetParameter, blob: str) -> list[LayerParameter]:
+    """The layers that read a blob, or a copy of it."""
+    copies = {top for layer in net.layer if is_inserted(layer) and blob in layer.bottom for top in layer.top}
+    return [layer for layer in net.layer if not is_inserted(layer) and copies.union([blob]).intersection(layer.bottom)]
+
+
 def _unknown_bottom(net: NetParameter, index: int, blob: str, produced: list[str]) -> str:
     later = next((layer.name for layer in net.layer[index:] if blob in layer.top), None)
     hint = f'; layer "{later}" produces it only afterwards' if later is not None else did_you_mean(blob, produced)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import h5py
@@ -16,12 +16,14 @@ import numpy as np
 
 from .. import glog
 from ..blob import Blob, shape_text
-from ..errors import ModelFileError, NetError, located
+from ..errors import ModelFileError, NetError, did_you_mean, located
 from ..files import new_hdf5
 from ..proto import model_file
 from ..proto.model_file import LayerBlobs, RawBlob
 from .build import Node
 from .net import Net
+
+_SHOWN = 5  # names in a warning
 
 
 class Copy(NamedTuple):
@@ -37,20 +39,62 @@ class Copy(NamedTuple):
         array[...] = self.values.reshape(self.target.shape)
 
 
-def copy_from(net: Net, path: str | os.PathLike) -> None:
-    """Copies the parameters of a model file, whose format is detected, into the layers with the same names.
+class Found(NamedTuple):
+    """What a model file has for a net: the copies, and the names of all layers of the file that have parameters."""
 
-    Nothing is copied unless everything fits. Raises `ModelFileError` with file, layer and shapes.
+    copies: list[Copy]
+    layers: list[str]
+
+
+def copy_from(net: Net, *paths: str | os.PathLike, warn: bool = True) -> None:
+    """Copies the parameters of model files, whose format is detected, into the layers with the same names.
+
+    Nothing of a file is copied unless all of it fits. A warning, unless `warn` is false, names the layers with parameters
+    that no file has: they keep their values. Raises `ModelFileError` with file, layer and shapes.
     """
-    with located(os.fspath(path)):
-        copies = _from_hdf5(net, path) if model_file.is_hdf5(path) else _from_layers(net, model_file.read_layers(path))
-        if not copies:
-            glog.warning(f"no layer with parameters in the net {net.name} has the name of one in {path}: nothing was copied")
-        for copy in copies:
+    copied: set[int] = set()
+    layers: list[str] = []
+    for path in paths:
+        with located(os.fspath(path)):
+            found = _from_hdf5(net, path) if model_file.is_hdf5(path) else _from_layers(net, model_file.read_layers(path))
+        for copy in found.copies:
             copy.run()
+        copied.update(id(copy.target) for copy in found.copies)
+        layers += found.layers
+    if warn and paths and (text := _kept(net, copied, layers)):
+        glog.warning(f"{', '.join(map(str, paths))}: {text}")
 
 
-def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
+def _kept(net: Net, copied: set[int], layers: list[str]) -> str:
+    """Names the layers with a parameter that was not copied, nor one that shares its memory; empty if there is none.
+
+    copied: ids of blobs. layers: the names of the layers with parameters in the files, for the nearest names.
+    """
+    learned = {param.learnable for param in net.all_params if id(param.blob) in copied}
+    nodes = [node for node in net.nodes if node.param_ids]
+    kept = [node.name for node in nodes if any(net.all_params[i].learnable not in learned for i in node.param_ids)]
+    if not kept:
+        return ""
+    unused = [name for name in layers if net.find(name) is None]
+    hints = [did_you_mean(name, unused) for name in kept[:_SHOWN]]
+    text = f"there is nothing for {len(kept)} of {len(nodes)} layers with parameters, which {_keep(len(kept))}: "
+    text += _some([f'"{name}"{hint}' for name, hint in zip(kept, hints)], len(kept))
+    if unused and 2 * len(kept) > len(nodes) and not any(hints):
+        text += "; there is something for " + _some([f'"{name}"' for name in unused], len(unused))
+    return text
+
+
+def _keep(count: int) -> str:
+    return "keeps its values" if count == 1 else "keep their values"
+
+
+def _some(texts: list[str], count: int) -> str:
+    """The first of `count` texts, with commas."""
+    shown = ", ".join(texts[:_SHOWN])
+    return f"{shown} and {count - _SHOWN} more" if count > _SHOWN else shown
+
+
+def _from_layers(net: Net, layers: list[LayerBlobs]) -> Found:
     """The copies from a binary model, for each layer that the net has under the same name."""
     copies: list[Copy] = []
     for source in layers:
@@ -69,7 +113,7 @@ def _from_layers(net: Net, layers: Iterable[LayerBlobs]) -> list[Copy]:
             copies.append(Copy(target, blob.data))
             if blob.diff is not None and blob.diff.size == target.count:
                 copies.append(Copy(target, blob.diff, is_gradient=True))
-    return copies
+    return Found(copies, [source.name for source in layers if source.blobs])
 
 
 def share_with(net: Net, other: Net, log: Callable[[str], None] = glog.info) -> None:
@@ -148,16 +192,21 @@ def _write_group(net: Net, node: Node, group: h5py.Group, kind: str) -> None:
             group[str(i)] = getattr(param.blob, kind)
 
 
-def _from_hdf5(net: Net, path: str | os.PathLike) -> list[Copy]:
+def _from_hdf5(net: Net, path: str | os.PathLike) -> Found:
     """The copies from an HDF5 model, for each layer that has a group in it."""
     try:
         with h5py.File(path, "r") as file:
             data = file.get("data")
             if not isinstance(data, h5py.Group):
+                if "history" in file:
+                    model = file["learned_net"][()] if "learned_net" in file else b""
+                    state = model_file.a_state_is_no_model(model if isinstance(model, bytes) else b"")
+                    raise ModelFileError(f"expected weights, but {state}")
                 raise ModelFileError('an HDF5 file, but not a model: it has no group "data"')
             groups = [(node, data.get(node.name)) for node in net.nodes]
             copies = [_from_group(net, node, group) for node, group in groups if isinstance(group, h5py.Group)]
-            return list(itertools.chain.from_iterable(copies))
+            stored = [name for name, group in data.items() if isinstance(group, h5py.Group) and len(group)]
+            return Found(list(itertools.chain.from_iterable(copies)), stored)
     except ModelFileError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:  # h5py raises these for damaged files
@@ -165,7 +214,7 @@ def _from_hdf5(net: Net, path: str | os.PathLike) -> list[Copy]:
 
 
 def _from_group(net: Net, node: Node, group: h5py.Group) -> Iterator[Copy]:
-    """The copies for one layer. A shared parameter may be missing, because its owner has it."""
+    """The copies for one layer. A shared parameter may be missing, because its owner has it, if that is in the net."""
     stored = [name for name, item in group.items() if isinstance(item, h5py.Dataset)]
     if len(stored) > len(node.layer.blobs):
         raise ModelFileError(f'layer "{node.name}" has {len(node.layer.blobs)} parameters, the model {len(stored)}')
@@ -173,12 +222,28 @@ def _from_group(net: Net, node: Node, group: h5py.Group) -> Iterator[Copy]:
         param, item = net.all_params[param_id], group.get(str(i))
         if item is None and param.owner is not None:
             continue
+        if item is None:
+            raise _only_the_owner_has_it(node, i, param.blob, group)
         if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu":
-            problem = "lacks" if item is None else "has as something else than numbers"
-            raise ModelFileError(f'layer "{node.name}" ({node.layer.type}) has a parameter {i} that the model {problem}')
+            raise ModelFileError(f'layer "{node.name}" ({node.layer.type}): parameter {i} is not of numbers in the model')
         if item.shape != param.blob.shape:
             raise _wrong_shape(node, i, param.blob, item.shape)
         yield Copy(param.blob, item[()])
+
+
+def _only_the_owner_has_it(node: Node, index: int, target: Blob, group: h5py.Group) -> ModelFileError:
+    """The error for a layer that the model has without this parameter."""
+    others = [f'"{name}"' for name, other in group.parent.items() if _has_shape(other, index, target.shape)]
+    owners = f", perhaps {_some(others, len(others))}" if others else ""
+    return ModelFileError(
+        f'layer "{node.name}" ({node.layer.type}) has a parameter {index} that the model lacks; HDF5 models have a shared '
+        f"parameter once, in the first layer that shares it{owners}: give this layer that name, or give a .caffemodel"
+    )
+
+
+def _has_shape(group: Any, index: int, shape: tuple[int, ...]) -> bool:
+    item = group.get(str(index)) if isinstance(group, h5py.Group) else None
+    return isinstance(item, h5py.Dataset) and item.shape == shape
 
 
 def _same_shape(shape: tuple[int, ...], blob: RawBlob) -> bool:

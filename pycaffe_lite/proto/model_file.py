@@ -33,6 +33,8 @@ MAX_AXES = 32  # the limit of Caffe's blob.hpp
 
 _ARRAYS = ("data", "diff", "double_data", "double_diff")
 _LEGACY_SHAPE = ("num", "channels", "height", "width")
+_NUMBER = b"\x08"  # how a message begins whose first field is a number
+_FORMS = {"NetParameter": "weights, a .caffemodel", "SolverState": "a .solverstate", "BlobProto": "a mean, a .binaryproto"}
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -103,7 +105,8 @@ def read_message(path: str | os.PathLike, kind: str) -> Any:
         payload = file.read(size)
         message = _parse(payload, kind)
         if message is None:
-            raise ModelFileError(f"expected a {kind} in binary form, but {_what_it_is(payload)}")
+            form = f" ({_FORMS[kind]})" if kind in _FORMS else ""
+            raise ModelFileError(f"expected a {kind} in binary form{form}, but {_what_it_is(payload, path)}")
     return message
 
 
@@ -240,13 +243,34 @@ def _parse(payload: bytes, kind: str) -> Any | None:
     except (DecodeError, UnicodeDecodeError):
         return None
     useful = bool(message.ListFields())
-    if kind == "NetParameter" and not (message.layer or message.layers):
-        useful = useful and len(UnknownFieldSet(message)) == 0
+    if kind == "NetParameter":
+        useful &= not payload.startswith(_NUMBER)  # the first field of a net is its name
+        useful &= bool(message.layer or message.layers) or len(UnknownFieldSet(message)) == 0
+    elif kind == "SolverState":
+        useful &= payload.startswith(_NUMBER) and bool(message.learned_net or message.history)
     return message if useful else None
 
 
-def _what_it_is(payload: bytes) -> str:
+def a_state_is_no_model(learned_net: str | bytes) -> str:
+    """What to say of a solver state in place of a model, as the end of a sentence. `learned_net` names its model."""
+    model = f"; its weights are in {os.path.basename(_text(learned_net))}" if learned_net else ""
+    return f"this is a solver state, from which a solver resumes (--snapshot, restore){model}"
+
+
+def a_model_is_no_state(path: str | os.PathLike) -> str:
+    """What to say of a model in place of a solver state, as the end of a sentence."""
+    state = Path(path).with_name(Path(path).name.replace(".caffemodel", ".solverstate"))
+    beside = f", such as {state}" if state != Path(path) and state.exists() else ""
+    return f"these are weights (--weights, copy_from); a solver resumes from a .solverstate{beside}"
+
+
+def _what_it_is(payload: bytes, path: str | os.PathLike) -> str:
     """The most likely kind of bytes that are not the expected message, as the end of a sentence."""
+    if state := _parse(payload, "SolverState"):
+        return a_state_is_no_model(state.learned_net)
+    net = _parse(payload, "NetParameter")
+    if net is not None and (net.layer or net.layers):
+        return a_model_is_no_state(path)
     head = payload[:4096]
     start = head.lstrip()[:64].lower()
     if not payload:

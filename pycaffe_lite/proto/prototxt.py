@@ -28,7 +28,7 @@ MAX_DEPTH = 100  # nested messages; the default of C++ protobuf
 MAX_MIB = 256  # the limit of a file: text is not larger, and a device file has no end
 _SHOWN = 60  # characters of a token that an error message shows
 _LOOK_AHEAD = 1000  # the most tokens of a layer that are read in advance for an error
-_BINARY = "this is no prototxt but a binary file (a .caffemodel?)"
+BINARY = "this is no prototxt but a binary file (a .caffemodel?); weights are given after the prototxt, or with --weights"
 
 _INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _FLOAT = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")
@@ -84,7 +84,7 @@ def decoded(text: str | bytes, name: str = "") -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise PrototxtError("this text is in UTF-16, it must be saved as UTF-8", name)
     if b"\0" in data:
-        raise PrototxtError(_BINARY, name)
+        raise PrototxtError(BINARY, name)
     return data.decode("utf-8-sig", "surrogateescape")
 
 
@@ -102,7 +102,8 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     except (OSError, ValueError) as error:
         raise PrototxtError(f"cannot read this file: {getattr(error, 'strerror', None) or error}", str(path)) from error
     if len(data) > MAX_MIB << 20:
-        raise PrototxtError(f"expected text of at most {MAX_MIB} MiB", str(path))
+        but = f", but {BINARY}" if b"\0" in data[: 1 << 20] else ""
+        raise PrototxtError(f"expected text of at most {MAX_MIB} MiB{but}", str(path))
     return data
 
 
@@ -360,9 +361,9 @@ class Parser:
         if self.ancestors_with(self.token):
             hint = f' (is a "}}" missing for the "{{" of line {self.line(self.open[-1].brace)}?)'
         elif isinstance(message, SolverParameter) and self.token in fields_of(NetParameter.DESCRIPTOR):
-            hint = " (this looks like a net, not a solver)"
+            hint = " (this looks like a net, not a solver; a solver names its net in the field net)"
         elif isinstance(message, NetParameter) and self.token in fields_of(SolverParameter.DESCRIPTOR):
-            hint = " (this looks like a solver, not a net)"
+            hint = " (this looks like a solver, not a net; its field net names the net)"
         elif isinstance(message, LayerParameter) and self.token in old:
             hint = ' (it belongs to the old "layers"; a "layer" has param { lr_mult decay_mult share_mode })'
         elif isinstance(message, V1LayerParameter) and self.token in new:

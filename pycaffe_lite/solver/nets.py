@@ -61,13 +61,13 @@ def _build(
     net_param.state.CopyFrom(full_state)
     net = make_net(net_param, source)
     net.debug_info = phase == TEST and param.debug_info  # the train net logs its changes at each step
-    load_weights(net, param.weights)
+    load_weights(net, param.weights, warn=phase == TRAIN)  # a test net misses what the train net does
     return net
 
 
-def load_weights(net: Net, names: Sequence[str]) -> None:
+def load_weights(net: Net, names: Sequence[str], warn: bool = True) -> None:
     """Copies model files into a net. A name may be a comma-separated list, as on Caffe's command line."""
-    for name in names:
-        for path in filter(None, (part.strip() for part in name.split(","))):
-            glog.info(f"Finetuning from {path}")
-            weights.copy_from(net, path)
+    paths = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    for path in paths:
+        glog.info(f"Finetuning from {path}")
+    weights.copy_from(net, *paths, warn=warn)

@@ -181,6 +181,8 @@ def _read_binary(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | No
 def _read_hdf5(path: str | os.PathLike, shapes: Sequence[tuple[int, ...]] | None) -> State:
     try:
         with h5py.File(path, "r") as file:
+            if "history" not in file and "data" in file:
+                raise ModelFileError(f"expected a solver state, but {model_file.a_model_is_no_state(path)}")
             history = file["history"]
             shapes = [history[str(i)].shape for i in range(len(history))] if shapes is None else shapes
             _check_number(len(history), shapes)

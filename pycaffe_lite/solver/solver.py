@@ -157,7 +157,7 @@ class Solver:
 
     def _solve(self, resume_file: str | os.PathLike | None) -> None:
         param = self.param
-        glog.info(f"Solving {self.net.name}")
+        glog.info(f"Solving {self.net.name or 'net'}")
         glog.info(f"Learning Rate Policy: {param.lr_policy}")
         self.stopped_early = False
         if resume_file:
