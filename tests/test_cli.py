@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import pty
 import re
@@ -158,7 +159,25 @@ def test_help_lists_the_commands(words, capsys):
         assert re.search(rf"^  {name} +[A-Z].*\S", out, re.MULTILINE), name
 
 
+def test_help_has_groups(capsys):
+    """Each command is listed once, under the group that it names."""
+    assert run("help") == 0
+    listed: dict[str, list[str]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            listed[line[:-1]] = []
+        elif line.startswith("  "):
+            listed[list(listed)[-1]].append(line.split()[0])
+    assert tuple(listed) == cli.GROUPS
+    assert sorted(name for names in listed.values() for name in names) == cli.command_names()
+    for name in cli.command_names():
+        group = importlib.import_module(f"pycaffe_lite.cli.{name}").GROUP
+        assert name in listed[group]
+        assert cli.describe(name).group == group
+
+
 FLAGS = {
+    "summary": ["model", "weights", "written", "phase"],
     "train": ["solver", "snapshot", "weights", "gpu", "gpus", "timing", "level", "stage", "sigint_effect", "log_dir"],
     "test": ["model", "weights", "iterations", "gpu", "level", "stage"],
     "time": ["model", "iterations", "phase", "gpu", "level", "stage"],

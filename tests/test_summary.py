@@ -114,6 +114,25 @@ def test_the_command_filters_by_phase_and_reads_weights(capsys):
     assert line.endswith(" 0.25")
 
 
+def test_the_net_may_be_given_as_in_other_commands(capsys):
+    assert cli.main(["summary", "net.prototxt"]) == 0
+    shown = capsys.readouterr().out
+    for words in (["--model", "net.prototxt"], ["-model=net.prototxt"]):
+        assert cli.main(["summary", *words]) == 0
+        assert capsys.readouterr().out == shown
+    for words, count in (([], "none"), (["net.prototxt", "--model", "net.prototxt"], "two")):
+        assert cli.main(["summary", *words]) == 1
+        assert capsys.readouterr().err == f"error: summary needs one net, as NET or --model; received {count}\n"
+
+
+def test_summarize_is_another_name_for_the_layers_as_written(capsys):
+    assert cli.main(["summarize", "net.prototxt"]) == 0
+    shown = capsys.readouterr().out
+    assert "->" in shown
+    assert cli.main(["summary", "--written", "--model", "net.prototxt"]) == 0
+    assert capsys.readouterr().out == shown
+
+
 def test_mistakes_are_told_in_one_line(capsys):
     assert cli.main(["summary", "nat.prototxt"]) == 1
     assert capsys.readouterr().err.count("\n") == 1

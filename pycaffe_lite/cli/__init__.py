@@ -1,7 +1,8 @@
 """The command line: `pycaffe_lite <command> ...`, `python -m pycaffe_lite ...`, and the thin scripts under `tools/`.
 
-A command is a module of this folder with a docstring, whose first line is its help, and `main(argv) -> int`, its exit
-status. A failure is reported in one line on stderr, with a status other than zero; `--traceback` shows where it arose.
+A command is a module of this folder with a docstring, whose first line is its help, `GROUP`, the heading in `GROUPS` under
+which the help lists it, and `main(argv) -> int`, its exit status. A failure is reported in one line on stderr, with a status
+other than zero; `--traceback` shows where it arose.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import resources
+from typing import NamedTuple
 
 from .. import glog
 from ..errors import CaffeError, did_you_mean
+
+GROUPS = ("train and test", "look", "data", "convert", "Caffe's old tools", "ours")
 
 
 def command_names() -> list[str]:
@@ -77,11 +81,30 @@ def call(command: Callable[[list[str]], int | None], argv: list[str] | None = No
 
 def _usage(names: list[str]) -> str:
     width = max(map(len, names))
-    lines = [f"  {name:<{width}}  {_summary(name)}" for name in names]
-    return "\n".join(["usage: pycaffe_lite <command> [flags]", "", *lines, "", "pycaffe_lite <command> --help says more."])
+    about = {name: describe(name) for name in names}
+    lines = ["usage: pycaffe_lite <command> [flags]", ""]
+    for group in GROUPS:
+        lines += [
+            f"{group}:",
+            *(f"  {name:<{width}}  {about[name].summary}" for name in names if about[name].group == group),
+            "",
+        ]
+    return "\n".join([*lines, "pycaffe_lite <command> --help says more."])
 
 
-def _summary(name: str) -> str:
-    """The first line of a command's docstring, read without importing the command and its imports."""
-    doc = ast.get_docstring(ast.parse(resources.files(__name__).joinpath(f"{name}.py").read_text("utf-8"))) or ""
-    return doc.splitlines()[0] if doc else ""
+class About(NamedTuple):
+    """What the help says of a command: the group under which it is listed, and the first line of its docstring."""
+
+    group: str
+    summary: str
+
+
+def describe(name: str) -> About:
+    """What the help says of a command, read without importing the command and its imports."""
+    tree = ast.parse(resources.files(__name__).joinpath(f"{name}.py").read_text("utf-8"))
+    groups = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and _assigns_group(node)]
+    return About(groups[0], (ast.get_docstring(tree) or "").partition("\n")[0])
+
+
+def _assigns_group(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "GROUP" for target in node.targets)

@@ -4,7 +4,9 @@
 
 A solver is checked with its nets. A net is checked in both phases, or in one phase if it has data only there. If the
 data are present, their shapes are used and their items are counted; else the prototxt gives the shapes, and what depends on
-unknown shapes is not checked. No module of a Python layer is imported, except those of --import; no weights are filled.
+unknown shapes is not checked. After an error of syntax the check reads on: of a layer that was not read completely it checks
+type and bottoms, and it reports nothing that only follows from another error. No module of a Python layer is imported,
+except those of --import; no weights are filled.
 
 Warnings are about nets that run, but probably not as intended: a blob that no layer reads, missing data, a learning rate of
 zero, a test that does not cover its data. The exit status is 1 if there are errors.
@@ -20,6 +22,8 @@ from ..check import Findings, check
 from ..check.net import Row
 from ..proto.caffe_pb2 import TEST, TRAIN
 from ._flags import add_import_flag, import_types
+
+GROUP = "look"
 
 PHASES = {"TRAIN": [TRAIN], "TEST": [TEST], "ALL": [TRAIN, TEST]}
 

@@ -23,6 +23,8 @@ from ..errors import DataError
 from ..files import atomic_write
 from ._flags import add_import_flag, import_types
 
+GROUP = "train and test"
+
 MODEL = "models/bvlc_reference_caffenet"
 MEAN_FILE = "python/caffe/imagenet/ilsvrc_2012_mean.npy"
 TOP = 5

@@ -16,6 +16,8 @@ from ..errors import CaffeError
 from ..proto.model_file import raw, write_message
 from ._arguments import ArgumentFlags
 
+GROUP = "data"
+
 BATCH = 32  # records that are decoded together
 
 

@@ -24,6 +24,8 @@ from ..data.datum import encode_datum
 from ..errors import DataError, did_you_mean
 from ._databases import new_databases
 
+GROUP = "convert"
+
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pycaffe_lite convert_cifar_data", description=__doc__.splitlines()[0])

@@ -25,6 +25,8 @@ from ..errors import CaffeError, DataError, did_you_mean
 from ..proto.caffe_pb2 import Datum
 from ._arguments import ArgumentFlags
 
+GROUP = "convert"
+
 MAX_LMDB_KEY = 511  # bytes, in default builds of LMDB
 _FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "ppm": "PPM", "pgm": "PPM"}
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}  # OpenCV's defaults

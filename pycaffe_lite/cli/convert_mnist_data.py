@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from . import _convert_mnist
 
+GROUP = "convert"
+
 
 def main(argv: list[str]) -> int:
     args = _convert_mnist.parser("convert_mnist_data", __doc__, "lmdb").parse(argv)

@@ -12,6 +12,8 @@ from .. import glog
 from ..data.database import default_backend
 from . import _convert_mnist
 
+GROUP = "convert"
+
 
 def main(argv: list[str]) -> int:
     backend = default_backend()

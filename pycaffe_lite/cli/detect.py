@@ -25,6 +25,8 @@ from ..files import atomic_write
 from ._flags import import_types
 from .classify import add_model_flags, integers, load_mean, set_mode
 
+GROUP = "train and test"
+
 CROP_MODES = ("list", "selective_search")
 
 

@@ -9,6 +9,8 @@ from threadpoolctl import threadpool_info
 from ..device import cuda_device_count, cuda_problem, num_threads
 from ._flags import Flags, refuse_gpu
 
+GROUP = "Caffe's old tools"
+
 
 def main(argv: list[str]) -> int:
     flags = Flags("device_query", __doc__)

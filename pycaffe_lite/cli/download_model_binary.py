@@ -21,6 +21,8 @@ from ..errors import ModelFileError, located
 from ..proto.model_file import MAX_BYTES
 from ._download import NETWORK_ERRORS, receive
 
+GROUP = "Caffe's old tools"
+
 KEYS = ("caffemodel", "caffemodel_url", "sha1")
 README_BYTES = 1 << 20
 

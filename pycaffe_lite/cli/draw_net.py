@@ -12,6 +12,8 @@ from ..draw import RANKDIRS, draw_net_to_file
 from ..proto import caffe_pb2, read_net
 from ._flags import add_import_flag, import_types
 
+GROUP = "look"
+
 PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST, "ALL": None}
 
 

@@ -25,6 +25,8 @@ from ._arguments import ArgumentFlags
 from ._databases import new_databases
 from ._flags import add_state_flags, stages
 
+GROUP = "train and test"
+
 
 def main(argv: list[str]) -> int:
     values = _parse(argv)

@@ -13,6 +13,8 @@ from ..errors import DataError
 from ..files import atomic_write
 from ..plots.training_log import Clock
 
+GROUP = "Caffe's old tools"
+
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pycaffe_lite extract_seconds", description=__doc__)

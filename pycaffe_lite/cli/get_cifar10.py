@@ -22,6 +22,8 @@ from ..errors import DataError
 from . import synthetic_cifar10
 from ._download import CANNOT_FETCH, CannotFetch, answering, fetch, write
 
+GROUP = "data"
+
 # Size in bytes and SHA-256.
 ARCHIVE = "cifar-10-binary.tar.gz"
 ARCHIVE_IS = (170052171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")

@@ -21,6 +21,8 @@ from ..errors import DataError
 from . import synthetic_digits
 from ._download import CANNOT_FETCH, CannotFetch, answering, fetch, write
 
+GROUP = "data"
+
 # Size in bytes and SHA-256 of the contents of the gzip files, which mirrors compress differently.
 FILES = {
     mnist.TRAIN_IMAGES: (47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),

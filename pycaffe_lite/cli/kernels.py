@@ -10,6 +10,8 @@ from .. import layer_types, solver  # noqa: F401  brings in all operations
 from ..device import OPERATIONS, Elementwise
 from ._flags import Flags
 
+GROUP = "ours"
+
 
 def main(argv: list[str]) -> int:
     flags = Flags("kernels", __doc__)

@@ -19,6 +19,8 @@ from ..errors import DataError
 from ..files import atomic_write
 from ..plots.training_log import Clock
 
+GROUP = "Caffe's old tools"
+
 COLUMNS = ("NumIters", "Seconds", "LearningRate")
 
 Row = dict[str, float]

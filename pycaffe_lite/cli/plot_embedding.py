@@ -20,6 +20,8 @@ from ..errors import DataError, NetError, did_you_mean
 from ..plots.embedding import knn_accuracy, scatter
 from ..plots.figure import check_format, save
 
+GROUP = "look"
+
 SCALE = 0.00390625  # 1/256, as in training
 REFERENCES = 10_000
 BATCH = 500

@@ -17,6 +17,8 @@ from ..plots.figure import check_format, save
 from ..plots.training_curves import CHART_TYPES, LOSSES, plot
 from ..plots.training_log import parse
 
+GROUP = "look"
+
 
 def main(argv: list[str]) -> int:
     kinds = "\n".join(f"  {number}: {name}" for number, name in enumerate(CHART_TYPES))

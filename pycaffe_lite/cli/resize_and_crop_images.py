@@ -27,6 +27,8 @@ from ..errors import CaffeError, DataError
 from ..files import atomic_write
 from ._flags import Flags
 
+GROUP = "Caffe's old tools"
+
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM"}
 
 

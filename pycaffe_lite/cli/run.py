@@ -17,6 +17,8 @@ import sys
 from ..compat.run import run
 from ._flags import Flags
 
+GROUP = "ours"
+
 
 def main(argv: list[str]) -> int:
     argv = _apply_log_flags(argv)

@@ -1,17 +1,18 @@
-"""Lists the layers of a net: name, type, learning rate multipliers, bottoms, tops, and sizes of kernels.
+"""Lists the layers of a net as its prototxt has them: another name for summary --written.
 
-The table is that of Caffe's tools/extra/summarize.py. A parameter is shown as `x2.0` for its learning rate multiplier and as
-`Dx0.0` for its decay multiplier; a convolution or pooling as kernel/stride+pad, number of outputs and /groups. On a terminal
-blobs are coloured: a top that no layer reads is underlined, a bottom that no layer produces is red.
+The table is that of Caffe's tools/extra/summarize.py: name, type, learning rate multipliers, bottoms, tops and windows.
+A parameter is shown as `x2.0` for its learning rate multiplier and as `Dx0.0` for its decay multiplier; a convolution or
+pooling as kernel/stride+pad, number of outputs and /groups. On a terminal blobs are coloured: a top that no layer reads is
+underlined, a bottom that no layer produces is red.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 
-from ..net.listing import aligned, table, without_colors
-from ..proto import read_net
+from .summary import print_written
+
+GROUP = "Caffe's old tools"
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +23,5 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-w", "--max-width", type=int, default=30, help="maximum width of a column (default: 30)")
     args = parser.parse_args(argv)
 
-    net, _ = read_net(args.filename)
-    for line in aligned(table(net), args.max_width):
-        print(line if sys.stdout.isatty() else without_colors(line))
+    print_written(args.filename, args.max_width)
     return 0

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ..data import cifar10, synthetic_cifar10
 
+GROUP = "data"
+
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pycaffe_lite synthetic_cifar10", description=__doc__.splitlines()[0])

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ..data import synthetic_digits
 
+GROUP = "data"
+
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pycaffe_lite synthetic_digits", description=__doc__.splitlines()[0])

@@ -12,6 +12,8 @@ from ..pycaffe import Net
 from ..solver import output_elements, output_values
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
+GROUP = "train and test"
+
 
 def main(argv: list[str]) -> int:
     flags = Flags("test", __doc__)

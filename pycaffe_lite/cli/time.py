@@ -12,6 +12,8 @@ from ..proto import caffe_pb2
 from ..pycaffe import Net
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
+GROUP = "train and test"
+
 
 def main(argv: list[str]) -> int:
     flags = Flags("time", __doc__)

@@ -32,6 +32,8 @@ from ..solver import Action, Solver, output_elements, snapshots
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 from ._timing import LayerTimes
 
+GROUP = "train and test"
+
 EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE}
 
 

@@ -16,6 +16,8 @@ from ..proto.source import Source
 from ..proto.upgrade import upgrade_net
 from . import _upgrade
 
+GROUP = "convert"
+
 
 def main(argv: list[str]) -> int:
     source, target = _upgrade.paths("upgrade_net_proto_binary", __doc__, argv)

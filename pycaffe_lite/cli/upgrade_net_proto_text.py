@@ -13,6 +13,8 @@ from ..proto.caffe_pb2 import NetParameter
 from ..proto.upgrade import upgrade_net
 from . import _upgrade
 
+GROUP = "convert"
+
 
 def main(argv: list[str]) -> int:
     source, target = _upgrade.paths("upgrade_net_proto_text", __doc__, argv)

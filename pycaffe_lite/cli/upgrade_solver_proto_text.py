@@ -12,6 +12,8 @@ from ..proto.caffe_pb2 import SolverParameter
 from ..proto.upgrade import upgrade_solver
 from . import _upgrade
 
+GROUP = "convert"
+
 
 def main(argv: list[str]) -> int:
     source, target = _upgrade.paths("upgrade_solver_proto_text", __doc__, argv)

@@ -38,6 +38,8 @@ from ..solver.arena import Arena
 from ..solver.rules import SGDSolver
 from ._flags import Flags, add_state_flags, stages
 
+GROUP = "ours"
+
 # Without a net, these layers run on many images, on one image, which threads share, and on a size that one thread computes.
 SHAPES = (16, 32, 32, 32), (1, 32, 32, 32), (1, 4, 8, 8)
 CONVOLUTION = 'weight_filler { type: "xavier" }'

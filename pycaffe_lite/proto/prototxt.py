@@ -381,7 +381,7 @@ class Parser:
         around = [i for i, item in enumerate(self.open) if isinstance(item.message, LayerParameter)]
         if not around:
             return
-        (depth,) = around
+        depth = around[-1]
         layer = LayerParameter()
         for name in ("name", "type"):
             read = getattr(self.open[depth].message, name)
