@@ -17,14 +17,14 @@ with `in_place` the top is the bottom.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from google.protobuf.message import Message
 
 from .errors import NetError, did_you_mean
-from .proto import caffe_pb2
+from .proto import caffe_pb2, forks
 from .proto.caffe_pb2 import LayerParameter, NetParameter
 from .proto.fields import field_of_message, own_field
 
@@ -66,7 +66,7 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
     Raises SpecError for an unknown field, TypeError or ValueError for a value that the field does not accept.
     """
     if name not in proto.DESCRIPTOR.fields_by_name:
-        raise SpecError(f'{proto.DESCRIPTOR.name} has no field "{name}"{did_you_mean(name, _fields(proto))}')
+        raise SpecError(f'{proto.DESCRIPTOR.name} has no field "{name}"{_hint(proto, name, _fields(proto))}')
     field = getattr(proto, name)
     if hasattr(field, "extend"):
         for item in val if isinstance(val, list | tuple | np.ndarray) else [val]:
@@ -181,10 +181,15 @@ class Function:
         if name in _fields(layer):
             return layer
         if not field and self.type_name not in (types := _layer_types()):
-            hint = did_you_mean(self.type_name, types)
-            raise SpecError(f'layer type "{self.type_name}" is unknown{hint}, so its parameter "{name}" has no place')
-        hint = did_you_mean(name, [*_fields(message), *_fields(layer)])
+            hint = forks.of_type(self.type_name) or did_you_mean(self.type_name, types)
+            raise SpecError(f'layer type "{self.type_name}" is unknown{hint}; so its parameter "{name}" has no place')
+        hint = _hint(message, name, [*_fields(message), *_fields(layer)])
         raise SpecError(f'layer "{layer.name}" ({self.type_name}) has no parameter "{name}"{hint}')
+
+
+def _hint(message: Message, name: str, names: Iterable[str]) -> str:
+    """The forks that have an unknown field of a message, or the nearest of the known names."""
+    return forks.of_field(message.DESCRIPTOR.name, name) or did_you_mean(name, names)
 
 
 def _own_field(type_name: str) -> str:

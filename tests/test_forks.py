@@ -51,8 +51,9 @@ def test_the_type_is_named_before_its_field(name):
     field, where = forks.TYPES[name]
     param = f"{field} {{ a: 1 b {{ c: [1, 2] }} }}" if field else ""
     error = error_of(f'layer {{ name: "l" type: "{name}"\n bottom: "x" top: "y" {param} }}')
-    assert error.startswith(f'net.prototxt:2: layer "l" ({name}): unknown layer type "{name}": Caffe does not have it, only')
-    assert where in error
+    assert error.startswith(f'net.prototxt:2: layer "l" ({name}): unknown layer type "{name}": Caffe does not have it')
+    assert error.endswith(f"only forks do: {where}")
+    assert f"nor its field {field}, " in error or not field
 
 
 def test_the_type_may_stand_behind_its_field():
@@ -106,6 +107,20 @@ def test_the_fork_of_a_field_of_a_solver_is_named(field):
         CaffeError, match=rf'^<text>:2: SolverParameter has no field "{field}": Caffe does not have it, only'
     ):
         caffe.get_solver(f'net: "net.prototxt"\n{field}: 1\n')
+
+
+def test_a_netspec_names_the_fork_too():
+    data = caffe.layers.Input(shape={"dim": [1, 2]})
+    for layer_type, params, says in [
+        ("Permute", {"permute_param": {"order": [0, 1]}}, "only forks do: SSD"),
+        ("Permute", {"order": [0, 1]}, "only forks do: SSD"),
+        ("Pooling", {"ceil_mode": False}, "only forks do: pull request 3057"),
+        ("Pooling", {"pooling_param": {"ceil_mode": False}}, "only forks do: pull request 3057"),
+    ]:
+        spec = caffe.NetSpec()
+        spec.y = getattr(caffe.layers, layer_type)(data, **params)
+        with pytest.raises(Exception, match=says):
+            spec.to_proto()
 
 
 def test_a_type_of_ones_own_may_have_the_name_of_a_forks():

@@ -207,6 +207,12 @@ TWICE = {  # the net, the line of the error, and its text
         'top "i" is produced already, by layer "i" (InnerProduct) of line 2: this layer cannot work in place, '
         'since the blob is also read by "k"; give its top another name',
     ),
+    "in place on a blob with a loss weight": (
+        DATA.format("d", "") + product("i", "x", "loss_weight: 1") + layer("TanH", "t", "i", "i"),
+        3,
+        'top "i" is produced already, by layer "i" (InnerProduct) of line 2: this layer cannot work in place, '
+        "since the blob has another reader; give its top another name",
+    ),
     "one layer": (
         DATA.format("a", "") + layer("Slice", "s", "x", 'p" top: "p'),
         2,

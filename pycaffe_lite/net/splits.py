@@ -77,9 +77,8 @@ def produced_twice(net: NetParameter, source: Source, layer: LayerParameter, top
     readers = _readers(net, top)
     others = ", ".join(f'"{reader.name}"' for reader in readers if top not in reader.top)
     if any(reader.name == layer.name for reader in readers):
-        return (
-            f"{already}: this layer cannot work in place, since the blob is also read by {others}; give its top another name"
-        )
+        other = f"is also read by {others}" if others else "has another reader"
+        return f"{already}: this layer cannot work in place, since the blob {other}; give its top another name"
     if others:
         already += f", and read by {others}"
     if not (first.bottom or layer.bottom or (first.include and layer.include)):

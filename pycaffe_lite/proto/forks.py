@@ -137,7 +137,7 @@ def of_type(name: str) -> str:
     if name not in TYPES:
         return ""
     field, forks = TYPES[name]
-    return f"{_only(forks)}, with its field {field}" if field else _only(forks)
+    return _only(forks, f"it, nor its field {field}" if field else "it")
 
 
 def of_field(message: str, field: str) -> str:
@@ -157,5 +157,5 @@ def of_value(name: str) -> str:
     return _only(VALUES[name]) if name in VALUES else ""
 
 
-def _only(forks: str) -> str:
-    return f": Caffe does not have it, only forks do: {forks}"
+def _only(forks: str, what: str = "it") -> str:
+    return f": Caffe does not have {what}, only forks do: {forks}"

@@ -26,7 +26,6 @@ from .tokens import CLOSING, count_unclosed, end_of_line, quote_is_missing, toke
 
 MAX_ERRORS = 100  # in one file
 
-_BRACES = (*CLOSING, *CLOSING.values())
 _WORD = re.compile(r"[^\s\"']+")
 _NEVER_NESTED = ("layer", "layers")  # inside of a message they show that its brace is missing
 
