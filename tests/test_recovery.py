@@ -42,6 +42,10 @@ layer { name: "ip" type: "InnerProduct" bottom: "pool" top: "ip" inner_product_p
 """
 
 
+def layer(type: str, name: str, bottom: str, top: str) -> str:
+    return f'layer {{ name: "{name}" type: "{type}" bottom: "{bottom}" top: "{top}" }}\n'
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -149,6 +153,19 @@ def test_an_old_net_with_an_error():
     )
     errors = errors_of(text)
     assert [error.split(":")[0] for error in errors][:2] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    "shape", ["input_shape { dim: 1 dim 2 dim: 8 dim: 8 }", "input_dim: [1, 2, 8, x]", "input_shpe { dim: 1 }"]
+)
+def test_an_input_outside_of_layers_that_cannot_be_read(shape):
+    text = f'input: "x" {shape}\n' + layer("Pooling", "p", "x", "p") + layer("ReLU", "r", "q", "r")
+    assert [error.split(":")[0] for error in errors_of(text)] == ["1", "3"]
+
+
+def test_a_doubtful_layer_is_not_counted():
+    (error,) = errors_of(NET.replace('bottom: "pool" top', 'propagate_down: true botom: "pool" top'))
+    assert "botom" in error
 
 
 def test_a_solver_with_an_error_and_errors_of_its_own_and_of_its_net():

@@ -161,15 +161,15 @@ class _Linter(Builder):
             self._give_up(param)
 
     def _add(self, param: LayerParameter, where: str) -> None:
-        if param.propagate_down and len(param.propagate_down) != len(param.bottom):
-            counts = f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
-            raise NetError(f"propagate_down is given once for each bottom or not at all: {counts}")
         if self.source.is_doubtful(param):
             if param.type and param.type not in self.source.skipped:
                 layer_registry.check_type(param.type)
             self._give_up(param)
             self.doubtful.update(param.top)
             return
+        if param.propagate_down and len(param.propagate_down) != len(param.bottom):
+            counts = f"expected {len(param.bottom)}, received {len(param.propagate_down)}"
+            raise NetError(f"propagate_down is given once for each bottom or not at all: {counts}")
         if unknown := _why_not_set_up(param):
             self.findings.warning(unknown, where)
             self._give_up(param)

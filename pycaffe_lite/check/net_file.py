@@ -19,13 +19,26 @@ def read_net(path: str, findings: Findings) -> tuple[NetParameter, Source] | Non
     source = parse_file(path, net, findings)
     if source is None:
         return None
+    doubtful_input = net.input and source.faults_outside
+    if doubtful_input:
+        _complete_input(net)
     try:
         upgrade_net(net, source)
+        if doubtful_input:
+            source.doubt(net.layer[0])
     except CaffeError as error:
         if not source.faults:  # else it may follow from what was not read
             findings.error(error)
         return None
     return net, source
+
+
+def _complete_input(net: NetParameter) -> None:
+    """Gives every input outside of layers some shape, since theirs may be what could not be read."""
+    net.ClearField("input_dim")
+    net.ClearField("input_shape")
+    for _ in net.input:
+        net.input_shape.add(dim=[1])
 
 
 def check_net_in_phases(net: NetParameter, source: Source, phases: list[Phase], findings: Findings) -> dict[str, list[Row]]:

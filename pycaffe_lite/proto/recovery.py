@@ -26,6 +26,7 @@ from .tokens import CLOSING, count_unclosed, end_of_line, quote_is_missing, toke
 
 MAX_ERRORS = 100  # in one file
 
+_LAYERS = (LayerParameter, V1LayerParameter)
 _WORD = re.compile(r"[^\s\"']+")
 _NEVER_NESTED = ("layer", "layers")  # inside of a message they show that its brace is missing
 
@@ -88,7 +89,7 @@ class Collector(Parser):
         finally:
             del self.faults_before[depth:]
         self.closed = len(self.open), child
-        if self.faults > faults and isinstance(child, (LayerParameter, V1LayerParameter)):
+        if self.faults > faults and isinstance(child, _LAYERS):
             self.source.doubt(child)
         return child
 
@@ -140,6 +141,7 @@ class Collector(Parser):
     def note(self, error: PrototxtError) -> None:
         self.faults += 1
         self.source.faults += 1
+        self.source.faults_outside += not any(isinstance(item.message, _LAYERS) for item in self.open)
         if str(error) not in map(str, self.errors):
             self.errors.append(error)
         if len(self.errors) >= MAX_ERRORS:
@@ -188,7 +190,7 @@ class Collector(Parser):
 
     def closed_too_early(self, error: PrototxtError, owner: Message) -> None:
         self.faults += 1
-        if isinstance(owner, (LayerParameter, V1LayerParameter)):
+        if isinstance(owner, _LAYERS):
             self.source.doubt(owner)
         if not self.strays:
             self.note(PrototxtError(f'{error.message} (is there a "}}" too many before it?)', error.where))

@@ -13,12 +13,14 @@ from .caffe_pb2 import LayerParameter, V1LayerParameter
 class Source:
     """The origin of a message. `name`: the file name as the user wrote it, or empty if there is no file.
 
-    If the text has errors and was read nevertheless (`recovery`): `faults` is their number, `skipped` the words that were
-    not read, among them perhaps names of blobs, and `is_doubtful` knows the layers that were not read completely.
+    If the text has errors and was read nevertheless (`recovery`): `faults` is their number, `faults_outside` the number of
+    those outside of layers, `skipped` the words that were not read, among them perhaps names of blobs, and `is_doubtful`
+    knows the layers that were not read completely.
     """
 
     name: str = ""
     faults: int = 0
+    faults_outside: int = 0
     skipped: set[str] = field(default_factory=set)
     _layers: dict[str, list[tuple[tuple, int]]] = field(default_factory=dict)
     _doubtful: dict[str, list[tuple]] = field(default_factory=dict)
