@@ -94,6 +94,12 @@ def one_line(text: str) -> str:
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """` (did you mean "ip1"?)` with the candidate nearest to `name`, or an empty string if none is near."""
+    near = nearest(name, candidates)
+    return f' (did you mean "{near}"?)' if near else ""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """The candidate nearest to `name`, or an empty string if none is near."""
     if len(name) > MAX_NAME:
         return ""
     options = list(candidates)
@@ -101,7 +107,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     if not near:
         lower = {option.lower(): option for option in options}
         near = [lower[name.lower()]] if name.lower() in lower else []
-    return f' (did you mean "{near[0]}"?)' if near else ""
+    return near[0] if near else ""
 
 
 @contextmanager

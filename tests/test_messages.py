@@ -128,8 +128,8 @@ def test_weights_that_fit_one_layer_of_many(save, log):
     caffe.Net(chain("ip", *names), saved(chain("ip", *(f"{name}_x" for name in names)), save), caffe.TEST)
     (text,) = log()
     assert text.startswith("w: there is nothing for 25 of 26 layers with parameters, which keep their values: ")
-    assert '"conv1" (did you mean "conv1_x"?), "conv2" (did you mean "conv2_x"?)' in text
-    assert text.endswith('"conv5" (did you mean "conv5_x"?) and 20 more')
+    assert '"conv1" (nearest "conv1_x"), "conv2" (nearest "conv2_x")' in text
+    assert text.endswith('"conv5" (nearest "conv5_x") and 20 more')
 
 
 def test_names_that_are_not_near_are_listed(log):

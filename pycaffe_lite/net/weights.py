@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import glog
 from ..blob import Blob, shape_text
-from ..errors import ModelFileError, NetError, did_you_mean, located
+from ..errors import ModelFileError, NetError, located, nearest
 from ..files import new_hdf5
 from ..proto import model_file
 from ..proto.model_file import LayerBlobs, RawBlob
@@ -76,10 +76,10 @@ def _kept(net: Net, copied: set[int], layers: list[str]) -> str:
     if not kept:
         return ""
     unused = [name for name in layers if net.find(name) is None]
-    hints = [did_you_mean(name, unused) for name in kept[:_SHOWN]]
+    near = [nearest(name, unused) for name in kept[:_SHOWN]]
     text = f"there is nothing for {len(kept)} of {len(nodes)} layers with parameters, which {_keep(len(kept))}: "
-    text += _some([f'"{name}"{hint}' for name, hint in zip(kept, hints)], len(kept))
-    if unused and 2 * len(kept) > len(nodes) and not any(hints):
+    text += _some([f'"{name}"' + (f' (nearest "{other}")' if other else "") for name, other in zip(kept, near)], len(kept))
+    if unused and 2 * len(kept) > len(nodes) and not any(near):
         text += "; there is something for " + _some([f'"{name}"' for name in unused], len(unused))
     return text
 
