@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .. import glog, rng
 from ..data.database import BACKENDS
 from ..data.database_writer import create_database
+from ..data.image_file import is_gray
 from ..data.image_list import read_list
 from ..data.images import check_size, decode, read_image_file
 from ..errors import CaffeError, DataError, did_you_mean
@@ -26,7 +27,17 @@ from ..proto.caffe_pb2 import Datum
 from ._arguments import ArgumentFlags
 
 MAX_LMDB_KEY = 511  # bytes, in default builds of LMDB
-_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "ppm": "PPM", "pgm": "PPM"}
+_FORMATS = {
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "bmp": "BMP",
+    "webp": "WEBP",
+    "ppm": "PPM",
+    "pgm": "PPM",
+    "tif": "TIFF",
+    "tiff": "TIFF",
+}
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}  # OpenCV's defaults
 
 
@@ -44,11 +55,13 @@ def main(argv: list[str]) -> int:
     converter, failed = _Converter(values), 0
     with create_database(values.DB_NAME, values.backend) as writer:
         for i, item in enumerate(tqdm(order, unit="image", disable=None)):
+            path = values.ROOTFOLDER + paths[item]
+            name = f'{values.LISTFILE}:{lines[item]}: image "{path}"'
             try:
-                datum = converter.datum(values.ROOTFOLDER + paths[item], int(labels[item]))
+                datum = converter.datum(path, int(labels[item]), name)
             except DataError as error:
                 failed += 1
-                glog.error(f'{values.LISTFILE}:{lines[item]}: image "{values.ROOTFOLDER}{paths[item]}": {error}')
+                glog.error(f"{name}: {error}")
                 continue
             writer.put(b"%08d_%s" % (i, os.fsencode(paths[item])), datum.SerializeToString())
             if (done := i + 1 - failed) % 1000 == 0:
@@ -71,10 +84,10 @@ class _Converter:
         self.encoded, self.encode_type = values.encoded or bool(values.encode_type), values.encode_type.lower()
         self.expected: tuple[int, ...] | None = () if values.check_size else None
 
-    def datum(self, path: str, label: int) -> Datum:
+    def datum(self, path: str, label: int, name: str) -> Datum:
         """Like Caffe, sets shape and `encoded: false` in a record of pixels, and neither in a record with a file."""
         data = read_image_file(path)
-        image = decode(data, self.color, *self.size)
+        image = decode(data, self.color, *self.size, name=name)
         self._check(path, image.shape)
         if self.encoded:
             return Datum(data=self._file(path, data, image), label=label, encoded=True)
@@ -82,10 +95,15 @@ class _Converter:
         return Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=label, encoded=False)
 
     def _file(self, path: str, data: bytes, image: np.ndarray) -> bytes:
-        """The image in the requested format; the file itself if nothing has to be changed."""
+        """The image in the requested format; the file itself if nothing has to be changed.
+
+        With --gray, files of other kinds are encoded anew. Caffe means to, but compares the channels of the image that it
+        has just made gray. Without it gray files stay gray, as in Caffe; a net makes them colour with `force_color`.
+        """
         extension = os.path.splitext(path)[1][1:].lower()
         target = self.encode_type or extension
-        if not any(self.size) and (target == extension or _FORMATS.get(target) == _FORMATS.get(extension)):
+        same_format = target == extension or _FORMATS.get(target) == _FORMATS.get(extension)
+        if same_format and not any(self.size) and (self.color or is_gray(data)):
             return data
         if target not in _FORMATS:
             raise DataError(f'the extension "{target}" names no format to encode in: give --encode_type')
@@ -122,7 +140,7 @@ def _parse(argv: list[str]) -> Any:
     flags.add_argument("ROOTFOLDER", help="what stands before each path, with a slash at its end")
     flags.add_argument("LISTFILE", help="text file, a path and a label on each line")
     flags.add_argument("DB_NAME", help="folder to make; must not exist")
-    flags.switch("gray", help="read images in gray (one channel)")
+    flags.switch("gray", help="read images in gray (one channel); with --encoded, colour files are encoded anew")
     flags.switch("shuffle", help="shuffle the order of the images")
     flags.flag("backend", choices=BACKENDS, default="lmdb", help="kind of database (default lmdb)")
     flags.flag("resize_width", type=int, default=0, metavar="N", help="width to resize images to")

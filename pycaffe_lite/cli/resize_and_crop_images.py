@@ -27,7 +27,16 @@ from ..errors import CaffeError, DataError
 from ..files import atomic_write
 from ._flags import Flags
 
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM"}
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -67,11 +76,12 @@ def _results(work: Any, paths: list[str], processes: int) -> Iterator[Iterable[s
 
 def _convert(source: str, target: str, side: int, library: str, path: str) -> str:
     """Converts one image; returns an error message or an empty string."""
+    name = f'image "{os.path.join(source, path)}"'
     try:
         image_format = _FORMATS.get(os.path.splitext(path)[1].lower())
         if image_format is None:
             raise DataError(f"expected one of the extensions {', '.join(_FORMATS)}")
-        image = decode(read_image_file(os.path.join(source, path)), color=True)
+        image = decode(read_image_file(os.path.join(source, path)), color=True, name=name)
         squared = _square_opencv(image, side) if library == "opencv" else _square_pil(image, side)
         output = Path(target, path)
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +89,7 @@ def _convert(source: str, target: str, side: int, library: str, path: str) -> st
         with atomic_write(output) as temporary:
             squared.save(temporary, image_format, **quality)
     except (CaffeError, OSError) as error:
-        return f'image "{os.path.join(source, path)}": {error}'
+        return f"{name}: {error}"
     return ""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import glog
 from .. import rng as streams
 from ..errors import DataError, NetError
 from ..proto.caffe_pb2 import LayerParameter, TransformationParameter
@@ -34,6 +36,7 @@ class WindowReader:
         self.object_count = int(np.float32(self.param.batch_size) * np.float32(self.param.fg_fraction))
         self._check()
         self._cache: dict[str, bytes] = {}
+        self._warn = cache(glog.warning)  # once for each image
 
     def _check(self) -> None:
         counts = ((self.objects, self.object_count), (self.background, self.param.batch_size - self.object_count))
@@ -57,10 +60,12 @@ class WindowReader:
             window = pool[self.rng.integers(len(pool))]
             flip = self.transform.mirror and self.rng.integers(2) == 1
             source = self.images[int(window[IMAGE])]
+            name = f'{self.param.source}:{source.line}: image "{source.path}"'
             try:
-                self._cut(source.path, window, flip, images[i])
+                pixels = decode(self._bytes(source.path), color=True, name=name, warn=self._warn)
+                self._cut(pixels, window, flip, images[i])
             except DataError as error:
-                raise DataError(f'{self.param.source}:{source.line}: image "{source.path}": {error}') from error
+                raise DataError(f"{name}: {error}") from error
             labels[i] = window[LABEL]
         return Batch([images, labels], self.position())
 
@@ -76,9 +81,8 @@ class WindowReader:
     def close(self) -> None:
         """Does nothing: no file is open between two batches."""
 
-    def _cut(self, path: str, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
+    def _cut(self, image: np.ndarray, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
         """Fills `out`, 3 x S x S zeros, except its padding."""
-        image = decode(self._bytes(path), color=True)
         square = self.param.crop_mode == "square"
         box = [int(side) for side in window[LABEL + 1 :]]
         place = place_window(box, image.shape[1:], self.crop, self.param.context_pad, square, flip)
