@@ -71,8 +71,11 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Datum:
 
 
 def datum_to_array(datum: Datum) -> np.ndarray:
-    """The channels x height x width array of a Datum that is not encoded."""
+    """The channels x height x width array of a Datum. Raises ArrayError, a ValueError, for an encoded one, an image file."""
     shape = (datum.channels, datum.height, datum.width)
+    if datum.encoded:
+        decoded = "numpy.asarray(PIL.Image.open(io.BytesIO(datum.data)))"
+        raise ArrayError(f"the Datum is encoded: it holds an image file, not an array; {decoded} decodes it, H x W x K")
     values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
     if values.size != np.prod(shape, dtype=np.int64):
         raise ArrayError(f"a Datum of shape {shape} has {values.size} values")
