@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 import pycaffe_lite as caffe
-from pycaffe_lite import cli, layer_types  # noqa: F401  registers the types
+from pycaffe_lite import cli
 from pycaffe_lite.data.database_writer import create_database
 from pycaffe_lite.data.image_file import decode_image, is_gray
 from pycaffe_lite.errors import DataError

@@ -183,7 +183,8 @@ class _Words:
     """The words of a text file, separated by white space."""
 
     def __init__(self, file: Any):
-        self._file, self._rest, self.line = file, [], 0  # type: ignore[var-annotated]
+        self._file, self._rest = file, []  # type: ignore[var-annotated]
+        self.line, self.text = 0, ""  # the line that was read last
 
     def at_end(self) -> bool:
         while not self._rest:
@@ -191,6 +192,7 @@ class _Words:
             if not text:
                 return True
             self.line += 1
+            self.text = text.strip()
             self._rest = text.split()
         return False
 
@@ -227,9 +229,16 @@ def read_windows(source: str) -> tuple[list[Image], np.ndarray]:
 
 def _read_image(words: _Words) -> tuple[str, np.ndarray]:
     """The path of the next image, and a row for each of its windows: label, overlap, x1, y1, x2, y2."""
-    sign, index, path, channels, _, _, count = words.take(7)
-    if sign != "#" or not index.isdecimal() or not count.isdecimal():
-        raise DataError('expected "# index", a path, channels, height, width and the number of windows of an image')
+    sign, index, path = words.take(3)
+    expected = 'expected "# index", a path without spaces, channels, height, width and the number of windows of an image'
+    numbers: list[str] = []
+    while len(numbers) < 4:
+        numbers += words.take(1)
+        if not numbers[-1].isdecimal():
+            raise DataError(f'{expected}, received "{words.text[:200]}"')
+    channels, _, _, count = numbers
+    if sign != "#" or not index.isdecimal():
+        raise DataError(expected)
     if channels != str(CHANNELS):
         raise DataError(f"expected images of {CHANNELS} channels, received {channels}")
     table = np.array(words.take(6 * int(count)), np.float64).reshape(-1, 6)
