@@ -22,7 +22,7 @@ from ..data.database_writer import create_database
 from ..data.image_file import is_gray
 from ..data.image_list import read_list
 from ..data.images import check_size, decode, read_image_file
-from ..errors import CaffeError, DataError, did_you_mean
+from ..errors import CaffeError, DataError, did_you_mean, located
 from ..proto.caffe_pb2 import Datum
 from ._arguments import ArgumentFlags
 
@@ -58,10 +58,11 @@ def main(argv: list[str]) -> int:
             path = values.ROOTFOLDER + paths[item]
             name = f'{values.LISTFILE}:{lines[item]}: image "{path}"'
             try:
-                datum = converter.datum(path, int(labels[item]), name)
+                with located(name):
+                    datum = converter.datum(path, int(labels[item]), name)
             except DataError as error:
                 failed += 1
-                glog.error(f"{name}: {error}")
+                glog.error(str(error))
                 continue
             writer.put(b"%08d_%s" % (i, os.fsencode(paths[item])), datum.SerializeToString())
             if (done := i + 1 - failed) % 1000 == 0:
@@ -88,7 +89,7 @@ class _Converter:
         """Like Caffe, sets shape and `encoded: false` in a record of pixels, and neither in a record with a file."""
         data = read_image_file(path)
         image = decode(data, self.color, *self.size, name=name)
-        self._check(path, image.shape)
+        self._check(image.shape)
         if self.encoded:
             return Datum(data=self._file(path, data, image), label=label, encoded=True)
         channels, height, width = image.shape
@@ -112,13 +113,13 @@ class _Converter:
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, _FORMATS[target], **_OPTIONS.get(_FORMATS[target], {}))
         return file.getvalue()
 
-    def _check(self, path: str, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: tuple[int, ...]) -> None:
         if self.expected is None:
             return
         self.expected = self.expected or shape
         if shape != self.expected:
             expected, received = (" x ".join(map(str, size)) for size in (self.expected, shape))
-            raise _SizeError(f'--check_size: expected {expected}, as the first image, but "{path}" has {received}')
+            raise _SizeError(f"--check_size: expected {expected}, as the first image, received {received}")
 
 
 class _SizeError(CaffeError):

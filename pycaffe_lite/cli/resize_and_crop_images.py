@@ -88,7 +88,7 @@ def _convert(source: str, target: str, side: int, library: str, path: str) -> st
         quality = {"quality": 95 if library == "opencv" else 75} if image_format == "JPEG" else {}
         with atomic_write(output) as temporary:
             squared.save(temporary, image_format, **quality)
-    except (CaffeError, OSError) as error:
+    except (CaffeError, OSError, MemoryError) as error:
         return f"{name}: {error}"
     return ""
 
