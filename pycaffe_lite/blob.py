@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import MemoryPart, SyncedMemory, current
+from .device import MemoryPart, SyncedMemory, current, host_memory
 from .errors import NetError
 
 MAX_AXES = 32
@@ -46,6 +46,7 @@ class Blob:
         count = math.prod(wanted)
         if math.prod(filter(None, wanted)) > MAX_COUNT:  # NumPy limits the product of the other dimensions even if one is 0
             raise NetError(f"a blob has at most {MAX_COUNT} elements, received {shape_text(wanted)}")
+        host_memory.require(count * self.dtype.itemsize, f"a blob of {sizes_text(wanted)}")
         self._shape, self._count = wanted, count
         if count > self._data.size:
             self._data = SyncedMemory(count, self.dtype)

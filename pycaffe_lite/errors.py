@@ -62,7 +62,7 @@ class PrototxtError(CaffeError):
 
 
 class NetError(CaffeError):
-    """A net that cannot be built or run: an unknown layer type, a missing bottom, shapes that do not fit."""
+    """A net that cannot be built or run: an unknown layer type, a missing bottom, wrong shapes, too little memory."""
 
 
 class ModelFileError(CaffeError):
@@ -112,11 +112,11 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Fills in `where` on a `CaffeError` without a place, and turns a `MemoryError` into a `CaffeError`."""
+    """Fills in `where` on a `CaffeError` without a place, and turns a `MemoryError` into a `NetError`."""
     try:
         yield
     except CaffeError as error:
         error.where = error.where or Place.of(where)
         raise
     except MemoryError as error:
-        raise CaffeError(f"there is not enough memory ({error})", where) from error
+        raise NetError(f"there is not enough memory ({error})", where) from error

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .blob import Blob, shape_text
+from .blob import Blob, shape_text, sizes_text
+from .device import host_memory
 from .errors import NetError, did_you_mean
 from .proto.caffe_pb2 import FillerParameter
 
@@ -26,11 +27,14 @@ def fill(param: FillerParameter, blob: Blob, rng: np.random.Generator) -> None:
     if param.sparse != -1 and param.type != "gaussian":
         raise NetError(f"sparse is for the gaussian filler, not for {param.type}")
     if blob.count:
+        if param.type != "constant":
+            purpose = f"the values of the {param.type} filler, {sizes_text(blob.shape)} in float64"
+            host_memory.require_now(8 * blob.count, purpose)
         blob.host_out[...] = filler(param, blob.shape, rng)
 
 
 def _constant(param, shape, rng):
-    return np.full(shape, param.value, np.float32)
+    return np.broadcast_to(np.float32(param.value), shape)
 
 
 def _uniform(param, shape, rng):

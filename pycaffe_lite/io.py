@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
+from .data.image_file import load, open_image
 from .errors import DataError, did_you_mean
 from .proto import caffe_pb2 as caffe_pb2
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
@@ -70,8 +71,11 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Datum:
 
 
 def datum_to_array(datum: Datum) -> np.ndarray:
-    """The channels x height x width array of a Datum that is not encoded."""
+    """The channels x height x width array of a Datum. Raises ArrayError, a ValueError, for an encoded one, an image file."""
     shape = (datum.channels, datum.height, datum.width)
+    if datum.encoded:
+        decoded = "numpy.asarray(PIL.Image.open(io.BytesIO(datum.data)))"
+        raise ArrayError(f"the Datum is encoded: it holds an image file, not an array; {decoded} decodes it, H x W x K")
     values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
     if values.size != np.prod(shape, dtype=np.int64):
         raise ArrayError(f"a Datum of shape {shape} has {values.size} values")
@@ -85,13 +89,19 @@ def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
     """An image file as float32 in [0, 1]: H x W x 3, or H x W x 1 with `color=False`.
 
     An alpha channel is dropped; a gray result is blended with white first. As in scikit-image, gray is 0.2125 R + 0.7154 G +
-    0.0721 B, and 16 bits are kept. Raises OSError if the file is missing, DataError if it is not an image.
+    0.0721 B, and 16 bits are kept. A JPEG file without its end is read, with a warning in the log. Raises OSError if the
+    file is missing, DataError if it is not an image.
     """
+    name = os.fspath(filename)
     with open(filename, "rb") as file:
         try:
-            pixels = _pixels(Image.open(file))
+            image = open_image(file.read())
+            load(image, name)
+            pixels = _pixels(image)
+        except UnidentifiedImageError:  # its message names the buffer
+            raise DataError(f"{name} cannot be read as an image: it is damaged or of an unknown format") from None
         except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files
-            raise DataError(f"{os.fspath(filename)} cannot be read as an image ({error})") from error
+            raise DataError(f"{name} cannot be read as an image ({error})") from error
     if pixels.ndim == 2:
         return np.repeat(pixels[:, :, np.newaxis], 3 if color else 1, axis=2).astype(np.float32)
     if color:

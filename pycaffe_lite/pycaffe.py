@@ -278,10 +278,13 @@ class Net(net.Net):
             first.layer.set_arrays(data, labels)
 
     def _views(self, names: dict[str, None], kind: str) -> dict[str, np.ndarray]:
+        views = {}
         for name in names:
             if name not in self.blobs:
                 raise BlobError(f'the net has no blob "{name}"{did_you_mean(name, self.blobs)}')
-        return {name: getattr(self.blobs[name], kind) for name in names}
+            with located(f'blob "{name}"'):  # the memory of an input may be allocated here
+                views[name] = getattr(self.blobs[name], kind)
+        return views
 
     def _layer_at(self, name: str) -> int:
         try:

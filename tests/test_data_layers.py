@@ -19,7 +19,7 @@ import pytest
 from google.protobuf import text_format
 from PIL import Image
 
-from pycaffe_lite import glog, layer, rng
+from pycaffe_lite import glog, layer, layer_types, rng  # noqa: F401  layer_types registers the types
 from pycaffe_lite.blob import Blob
 from pycaffe_lite.data import hdf5_list
 from pycaffe_lite.data.database_writer import create_database

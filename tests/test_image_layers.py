@@ -463,6 +463,16 @@ def test_cached_files_are_read_once(two_images):
         ("# 0\na.png\n3\n30\n40\n" + "9" * 9999, "windows.txt:6: "),
         ("a.png\n3\n30\n40\n1\n1 1 1 1 1 1", 'windows.txt:6: expected "# index", a path'),
         ("# 0\na.png\n3\n30\n40\n-1\n", 'expected "# index", a path'),
+        (
+            "# 0\na.png\n3\n30\n40\n0\n# 1\nin/my dog.png\n3\n30\n40\n0\n",
+            'windows.txt:8: expected "# index", a path without spaces, .*, received "in/my dog.png"',
+        ),
+        ("# 0\na 3 b.png\n3\n30\n40\n0\n", r'windows.txt:2: .*, a path without spaces, .*, received "a 3 b.png"'),
+        ("# 0\na b c d e f\n3\n30\n40\n0\n", r'windows.txt:2: .*, a path without spaces, .*, received "a b c d e f"'),
+        (
+            "# 0 my dog.png 3 30 40 0\n",
+            r'windows.txt:1: .*, a path without spaces, .*, received "# 0 my dog',
+        ),
         ("# 0\na.png\n1\n30\n40\n0\n", "expected images of 3 channels, received 1"),
         ("# 0\na.png\n3\n30\n40\n1\n7 x 5 3 24 22\n", "windows.txt:7: .*could not convert"),
         ("# 0\na.png\n3\n30\n40\n1\n7 0.9 5.5 3 24 22\n", "windows.txt:7: .*all integers but the overlap"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from types import SimpleNamespace
+
 import numpy as np
+import PIL.Image
 import pytest
 from PIL import Image
 
@@ -59,6 +63,17 @@ def test_datums(dtype):
     assert array.dtype == dtype
     array += 1  # scripts work on it in place
     assert not io.array_to_datum(values).HasField("label")
+
+
+def test_an_encoded_datum_says_how_to_decode_it():
+    file = BytesIO()
+    Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3)).save(file, "PNG")
+    datum = caffe_pb2.Datum(encoded=True, data=file.getvalue(), channels=3, height=2, width=4)
+    with pytest.raises(ValueError, match=r"the Datum is encoded: .*; (\S+) decodes it") as caught:
+        io.datum_to_array(datum)
+    expression = str(caught.value).split("; ")[1].split(" decodes")[0]
+    names = {"numpy": np, "PIL": PIL, "io": SimpleNamespace(BytesIO=BytesIO), "datum": datum}
+    np.testing.assert_array_equal(eval(expression, names).ravel(), np.arange(24))
 
 
 # ---- image files --------------------------------------------------------------------------------------------------

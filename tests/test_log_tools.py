@@ -87,6 +87,14 @@ def test_extract_seconds_writes_one_number_for_each_iteration_line():
     assert seconds[1:] == ["0.500000", "1.100000", "1.100000", "2.750000", "2.750000", "3.500000"]
 
 
+DEPLOY = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
+layer { name: "mean" type: "Pooling" bottom: "data" top: "mean" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "scores" type: "Scale" bottom: "mean" top: "scores" }
+"""
+FLAGS = ["--model_def", "deploy.prototxt", "--pretrained_model", "net.caffemodel", "--mean_file", ""]
+
+
 @pytest.mark.parametrize(
     ("command", "argv", "says"),
     [
@@ -98,12 +106,21 @@ def test_extract_seconds_writes_one_number_for_each_iteration_line():
         (classify, ["x.png", "out.npy", "--mean_file", "run.log"], "run.log is no .npy file"),
         (classify, ["x.png", "out.npy", "--mean_file", "", "--images_dim", "8"], "--images_dim"),
         (classify, ["x.png", "out.npy", "--mean_file", "", "--channel_swap", "b,g,r"], "--channel_swap"),
+        (classify, ["x.png", "out.npy"], "--mean_file is not given, and its default python/caffe/imagenet/"),
+        (classify, ["x.png", "out.npy"], "is not here: give a file, or --mean_file '' for no mean"),
+        (classify, ["x.png", "out.npy", "--mean_file", "m.npy"], '--mean_file: there is no file "m.npy"; relative paths'),
+        (classify, ["x.png", "out.npy", "--mean_file", ""], "--model_def is not given, and its default models/"),
+        (classify, ["x.png", "out.npy", *FLAGS[:2], *FLAGS[4:]], "--pretrained_model is not given, and its default models/"),
+        (classify, ["x.png", "out.npy", *FLAGS, "--print_results"], "--labels_file is not given, and its default data/"),
+        (detect, ["x.csv", "out.csv"], "--mean_file is not given, and its default python/caffe/imagenet/"),
+        (detect, ["x.csv", "out.csv", "--mean_file", ""], "--model_def is not given, and its default models/"),
         (detect, ["x.png", "out.csv"], ".txt or .csv"),
         (detect, ["x.txt", "out.csv", "--crop_mode", "list"], "--crop_mode list"),
     ],
 )
 def test_mistakes_are_told_in_one_line(command, argv, says, capsys):
     Path("empty.log").write_text("hello\n")
+    Path("deploy.prototxt").write_text(DEPLOY)
     assert call(command.main, argv) == 1
     error = capsys.readouterr().err
     assert says in error
@@ -146,12 +163,6 @@ def test_summarize_shows_unread_tops_and_unknown_bottoms(capsys):
 
 # ---- classify and detect ------------------------------------------------------------------------------------------
 
-DEPLOY = """
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
-layer { name: "mean" type: "Pooling" bottom: "data" top: "mean" pooling_param { pool: AVE global_pooling: true } }
-layer { name: "scores" type: "Scale" bottom: "mean" top: "scores" }
-"""
-FLAGS = ["--model_def", "deploy.prototxt", "--pretrained_model", "net.caffemodel", "--mean_file", ""]
 COLOURS = {"a.png": (255, 0, 51), "b.png": (0, 102, 204)}
 
 

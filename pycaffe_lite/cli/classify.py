@@ -26,7 +26,12 @@ from ._flags import add_import_flag, import_types
 GROUP = "train and test"
 
 MODEL = "models/bvlc_reference_caffenet"
-MEAN_FILE = "python/caffe/imagenet/ilsvrc_2012_mean.npy"
+DEFAULTS = {
+    "model_def": f"{MODEL}/deploy.prototxt",
+    "pretrained_model": f"{MODEL}/bvlc_reference_caffenet.caffemodel",
+    "mean_file": "python/caffe/imagenet/ilsvrc_2012_mean.npy",
+    "labels_file": "data/ilsvrc12/synset_words.txt",
+}
 TOP = 5
 
 
@@ -40,9 +45,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--center_only", action="store_true", help="score the centre alone, not the mean of ten crops")
     parser.add_argument("--images_dim", default="256,256", help="height,width that images are resized to")
     parser.add_argument("--ext", default="jpg", help="extension of the images in a folder (default: jpg)")
-    parser.add_argument(
-        "--labels_file", default="data/ilsvrc12/synset_words.txt", help="a line `id name, ...` for each class"
-    )
+    parser.add_argument("--labels_file", default=DEFAULTS["labels_file"], help="a line `id name, ...` for each class")
     parser.add_argument("--print_results", action="store_true", help="print the five best classes of the first image")
     args = parser.parse_args(argv)
     import_types(args)
@@ -52,6 +55,8 @@ def main(argv: list[str]) -> int:
     dims, swap = integers(args.images_dim, "--images_dim"), integers(args.channel_swap, "--channel_swap")
     if len(dims) != 2:
         raise DataError(f'--images_dim: expected a height and a width, received "{args.images_dim}"')
+    labels = read_labels(args.labels_file) if args.print_results else []
+    check_model(args)
     classifier = Classifier(
         args.model_def, args.pretrained_model, dims, mean, args.input_scale, args.raw_scale, swap or None
     )
@@ -61,7 +66,7 @@ def main(argv: list[str]) -> int:
     scores = classifier.predict(inputs, not args.center_only)
     print(f"Done in {time.perf_counter() - start:.2f} s.")
     if args.print_results:
-        print(best(scores[0], read_labels(args.labels_file)))
+        print(best(scores[0], labels))
     print(f"Saving results into {args.output_file}")
     with atomic_write(args.output_file) as temporary, open(temporary, "wb") as file:
         np.save(file, scores)
@@ -70,11 +75,12 @@ def main(argv: list[str]) -> int:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that classify and detect share."""
-    parser.add_argument("--model_def", default=f"{MODEL}/deploy.prototxt", help="prototxt of the net")
-    parser.add_argument("--pretrained_model", default=f"{MODEL}/bvlc_reference_caffenet.caffemodel", help="its weights")
+    parser.add_argument("--model_def", default=DEFAULTS["model_def"], help="prototxt of the net")
+    parser.add_argument("--pretrained_model", default=DEFAULTS["pretrained_model"], help="its weights")
     parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
     add_import_flag(parser)
-    parser.add_argument("--mean_file", default=MEAN_FILE, help=".npy, K x H x W, whose mean colour is subtracted; '': none")
+    help_text = ".npy, K x H x W, whose mean colour is subtracted; '': none"
+    parser.add_argument("--mean_file", default=DEFAULTS["mean_file"], help=help_text)
     parser.add_argument("--input_scale", type=float, help="factor after the mean")
     parser.add_argument("--raw_scale", type=float, default=255.0, help="factor before the mean (default: 255)")
     parser.add_argument("--channel_swap", default="2,1,0", help="order of channels; the default makes BGR of RGB, '': none")
@@ -86,12 +92,27 @@ def set_mode(gpu: bool) -> str:
     return "GPU mode" if gpu else "CPU mode"
 
 
+def check_model(args: argparse.Namespace) -> None:
+    """Raises DataError if the net or its weights are missing, before the work begins."""
+    for flag in ("model_def", "pretrained_model"):
+        _check_file(flag, getattr(args, flag))
+
+
+def _check_file(flag: str, path: str, instead: str = "") -> None:
+    """Raises DataError, which says what to give, if there is no file `path` for `--flag`."""
+    if os.path.exists(path):
+        return
+    if path == DEFAULTS[flag]:
+        raise DataError(f"--{flag} is not given, and its default {path}, a file of Caffe, is not here: give a file{instead}")
+    raise DataError(f'--{flag}: there is no file "{path}"; relative paths start at {os.getcwd()}')
+
+
 def load_array(path: str) -> np.ndarray:
     """The array of a .npy file. Raises DataError for another file."""
     try:
         array = np.load(path)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no .npy file of numbers ({error})") from error
+    except (ValueError, EOFError):  # NumPy's text recommends to unpickle what it does not know
+        raise DataError(f"{path} is no .npy file of numbers") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise DataError(f"{path} is no .npy file of numbers")
     return array
@@ -101,6 +122,7 @@ def load_mean(path: str) -> np.ndarray | None:
     """The mean of each channel of a mean image K x H x W; K values are returned unchanged; None for an empty path."""
     if not path:
         return None
+    _check_file("mean_file", path, ", or --mean_file '' for no mean")
     mean = load_array(path)
     if mean.ndim not in (1, 3):
         raise DataError(f"{path}: expected a mean K x H x W, received an array of shape {mean.shape}")
@@ -135,6 +157,7 @@ def load_inputs(path: str, extension: str, color: bool) -> Sequence[np.ndarray]:
 
 def read_labels(path: str) -> list[str]:
     """The first name of each class, in the order of their ids."""
+    _check_file("labels_file", path)
     lines = Path(path).read_text("utf-8", "replace").splitlines()
     pairs = sorted(line.strip().partition(" ")[::2] for line in lines if line.strip())
     return [name.split(",")[0] for _, name in pairs]

@@ -49,7 +49,8 @@ def _mean(database: Database) -> np.ndarray:
         for start in range(0, count, BATCH):
             keys, records = zip(*(cursor.next() for _ in range(min(BATCH, count - start))), strict=True)
             try:
-                images, _ = decode_datums(records, keys, shape=None if total is None else total.shape)
+                shape = None if total is None else total.shape
+                images, _ = decode_datums(records, keys, shape, source=database.path)
             except CaffeError as error:
                 error.where = f"{database.path}: {error.where}"
                 raise

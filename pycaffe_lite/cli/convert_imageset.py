@@ -19,16 +19,16 @@ from tqdm import tqdm
 from .. import glog, rng
 from ..data.database import BACKENDS
 from ..data.database_writer import create_database
+from ..data.image_file import FORMAT_OF, is_gray
 from ..data.image_list import read_list
 from ..data.images import check_size, decode, read_image_file
-from ..errors import CaffeError, DataError, did_you_mean
+from ..errors import CaffeError, DataError, did_you_mean, located
 from ..proto.caffe_pb2 import Datum
 from ._arguments import ArgumentFlags
 
 GROUP = "convert"
 
 MAX_LMDB_KEY = 511  # bytes, in default builds of LMDB
-_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP", "ppm": "PPM", "pgm": "PPM"}
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}  # OpenCV's defaults
 
 
@@ -46,11 +46,14 @@ def main(argv: list[str]) -> int:
     converter, failed = _Converter(values), 0
     with create_database(values.DB_NAME, values.backend) as writer:
         for i, item in enumerate(tqdm(order, unit="image", disable=None)):
+            path = values.ROOTFOLDER + paths[item]
+            name = f'{values.LISTFILE}:{lines[item]}: image "{path}"'
             try:
-                datum = converter.datum(values.ROOTFOLDER + paths[item], int(labels[item]))
+                with located(name):
+                    datum = converter.datum(path, int(labels[item]), name)
             except DataError as error:
                 failed += 1
-                glog.error(f'{values.LISTFILE}:{lines[item]}: image "{values.ROOTFOLDER}{paths[item]}": {error}')
+                glog.error(str(error))
                 continue
             writer.put(b"%08d_%s" % (i, os.fsencode(paths[item])), datum.SerializeToString())
             if (done := i + 1 - failed) % 1000 == 0:
@@ -73,36 +76,41 @@ class _Converter:
         self.encoded, self.encode_type = values.encoded or bool(values.encode_type), values.encode_type.lower()
         self.expected: tuple[int, ...] | None = () if values.check_size else None
 
-    def datum(self, path: str, label: int) -> Datum:
+    def datum(self, path: str, label: int, name: str) -> Datum:
         """Like Caffe, sets shape and `encoded: false` in a record of pixels, and neither in a record with a file."""
         data = read_image_file(path)
-        image = decode(data, self.color, *self.size)
-        self._check(path, image.shape)
+        image = decode(data, self.color, *self.size, name=name)
+        self._check(image.shape)
         if self.encoded:
             return Datum(data=self._file(path, data, image), label=label, encoded=True)
         channels, height, width = image.shape
         return Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=label, encoded=False)
 
     def _file(self, path: str, data: bytes, image: np.ndarray) -> bytes:
-        """The image in the requested format; the file itself if nothing has to be changed."""
+        """The image in the requested format; the file itself if nothing has to be changed.
+
+        With --gray, files of other kinds are encoded anew. Caffe means to, but compares the channels of the image that it
+        has just made gray. Without it gray files stay gray, as in Caffe; a net makes them colour with `force_color`.
+        """
         extension = os.path.splitext(path)[1][1:].lower()
         target = self.encode_type or extension
-        if not any(self.size) and (target == extension or _FORMATS.get(target) == _FORMATS.get(extension)):
+        same_format = target == extension or FORMAT_OF.get(target) == FORMAT_OF.get(extension)
+        if same_format and not any(self.size) and (self.color or is_gray(data)):
             return data
-        if target not in _FORMATS:
+        if target not in FORMAT_OF:
             raise DataError(f'the extension "{target}" names no format to encode in: give --encode_type')
         file = io.BytesIO()
         pixels = image[0] if len(image) == 1 else image[::-1].transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, _FORMATS[target], **_OPTIONS.get(_FORMATS[target], {}))
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, FORMAT_OF[target], **_OPTIONS.get(FORMAT_OF[target], {}))
         return file.getvalue()
 
-    def _check(self, path: str, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: tuple[int, ...]) -> None:
         if self.expected is None:
             return
         self.expected = self.expected or shape
         if shape != self.expected:
             expected, received = (" x ".join(map(str, size)) for size in (self.expected, shape))
-            raise _SizeError(f'--check_size: expected {expected}, as the first image, but "{path}" has {received}')
+            raise _SizeError(f"--check_size: expected {expected}, as the first image, received {received}")
 
 
 class _SizeError(CaffeError):
@@ -124,7 +132,7 @@ def _parse(argv: list[str]) -> Any:
     flags.add_argument("ROOTFOLDER", help="what stands before each path, with a slash at its end")
     flags.add_argument("LISTFILE", help="text file, a path and a label on each line")
     flags.add_argument("DB_NAME", help="folder to make; must not exist")
-    flags.switch("gray", help="read images in gray (one channel)")
+    flags.switch("gray", help="read images in gray (one channel); with --encoded, colour files are encoded anew")
     flags.switch("shuffle", help="shuffle the order of the images")
     flags.flag("backend", choices=BACKENDS, default="lmdb", help="kind of database (default lmdb)")
     flags.flag("resize_width", type=int, default=0, metavar="N", help="width to resize images to")
@@ -133,9 +141,9 @@ def _parse(argv: list[str]) -> Any:
     flags.switch("encoded", help="store files (JPEG, PNG, ...) in place of pixels")
     flags.flag("encode_type", default="", metavar="TYPE", help="format to store them in: png, jpg, ...; implies --encoded")
     values = flags.parse(argv)
-    if values.encode_type and values.encode_type.lower() not in _FORMATS:
-        hint = did_you_mean(values.encode_type, _FORMATS)
-        raise DataError(f'no --encode_type "{values.encode_type}"{hint}; there are {", ".join(_FORMATS)}')
+    if values.encode_type and values.encode_type.lower() not in FORMAT_OF:
+        hint = did_you_mean(values.encode_type, FORMAT_OF)
+        raise DataError(f'no --encode_type "{values.encode_type}"{hint}; there are {", ".join(FORMAT_OF)}')
     height, width = values.resize_height, values.resize_width
     if min(height, width) < 0 or bool(height) != bool(width):
         raise DataError(f"expected both of --resize_height and --resize_width, or none, received {height} and {width}")

@@ -23,7 +23,7 @@ from ..detector import COORDINATES, Detector, read_windows
 from ..errors import DataError
 from ..files import atomic_write
 from ._flags import import_types
-from .classify import add_model_flags, integers, load_mean, set_mode
+from .classify import add_model_flags, check_model, integers, load_mean, set_mode
 
 GROUP = "train and test"
 
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
     check_output(args.output_file)
     mode = _crop_mode(args.input_file, args.crop_mode)
     mean, swap = load_mean(args.mean_file), integers(args.channel_swap, "--channel_swap")
+    check_model(args)
     print(set_mode(args.gpu))
     detector = Detector(
         args.model_def, args.pretrained_model, mean, args.input_scale, args.raw_scale, swap or None, args.context_pad

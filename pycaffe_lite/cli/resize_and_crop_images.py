@@ -22,14 +22,13 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from .. import glog
+from ..data.image_file import FORMAT_OF
 from ..data.images import check_size, decode, open_list, read_image_file, resize
 from ..errors import CaffeError, DataError
 from ..files import atomic_write
 from ._flags import Flags
 
 GROUP = "Caffe's old tools"
-
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM"}
 
 
 def main(argv: list[str]) -> int:
@@ -69,19 +68,20 @@ def _results(work: Any, paths: list[str], processes: int) -> Iterator[Iterable[s
 
 def _convert(source: str, target: str, side: int, library: str, path: str) -> str:
     """Converts one image; returns an error message or an empty string."""
+    name = f'image "{os.path.join(source, path)}"'
     try:
-        image_format = _FORMATS.get(os.path.splitext(path)[1].lower())
+        image_format = FORMAT_OF.get(_extension(path))
         if image_format is None:
-            raise DataError(f"expected one of the extensions {', '.join(_FORMATS)}")
-        image = decode(read_image_file(os.path.join(source, path)), color=True)
+            raise DataError(f"expected one of the extensions {', '.join(FORMAT_OF)}")
+        image = decode(read_image_file(os.path.join(source, path)), color=True, name=name)
         squared = _square_opencv(image, side) if library == "opencv" else _square_pil(image, side)
         output = Path(target, path)
         output.parent.mkdir(parents=True, exist_ok=True)
         quality = {"quality": 95 if library == "opencv" else 75} if image_format == "JPEG" else {}
         with atomic_write(output) as temporary:
             squared.save(temporary, image_format, **quality)
-    except (CaffeError, OSError) as error:
-        return f'image "{os.path.join(source, path)}": {error}'
+    except (CaffeError, OSError, MemoryError) as error:
+        return f"{name}: {error}"
     return ""
 
 
@@ -119,7 +119,7 @@ def _listed(path: str, folder: str) -> list[str]:
 def _images_below(folder: str) -> list[str]:
     """All images below a folder, relative to it."""
     files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return sorted(os.path.relpath(file, folder) for file in files if file.suffix.lower() in _FORMATS)
+    return sorted(os.path.relpath(file, folder) for file in files if _extension(file) in FORMAT_OF)
 
 
 def _parse(argv: list[str]) -> Any:
@@ -141,3 +141,7 @@ def _parse(argv: list[str]) -> Any:
         raise DataError("--output_side_length and --num_clients are at least 1")
     check_size(3, values.output_side_length, values.output_side_length)
     return values
+
+
+def _extension(path: str | Path) -> str:
+    return os.path.splitext(path)[1][1:].lower()

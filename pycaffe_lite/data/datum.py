@@ -6,23 +6,22 @@ is used if several are set, and how encoded images are read, follows Caffe's `sr
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from PIL import Image
 
+from .. import glog
 from ..blob import sizes_text
 from ..errors import DataError
 from ..proto.caffe_pb2 import Datum
+from .image_file import Warn, decode_image
 
 Shape = tuple[int, int, int]
 
 _LABEL = 5 << 3  # the byte before a label: the field number and the wire type of a varint
 _ENDS = (b"", Datum(encoded=False).SerializeToString())  # the bytes that may follow it
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
 
 
 def encode_datum(array: np.ndarray, label: int) -> bytes:
@@ -43,12 +42,18 @@ class SizesDiffer(DataError):
 
 
 def decode_datums(
-    values: Sequence[bytes], keys: Sequence[bytes], shape: Shape | None = None, color: bool | None = None
+    values: Sequence[bytes],
+    keys: Sequence[bytes],
+    shape: Shape | None = None,
+    color: bool | None = None,
+    source: str = "",
+    warn: Warn = glog.warning,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The images N x C x H x W (uint8; float32 if any record holds floats) and the labels, N int32.
 
     shape: the shape that every record must have; by default that of the first record.
     color: decodes encoded images in colour (3 channels, blue first) or in gray (1 channel); None keeps their channels.
+    source, warn: the database, and what is called for a JPEG without its end, with a line that names database and record.
     Raises `DataError`, which names the record by its key, for a record that is damaged, and `SizesDiffer` for another shape.
     """
     alike = _decode_alike(values, shape) if values else None
@@ -60,7 +65,7 @@ def decode_datums(
     for value, key in zip(values, keys, strict=True):
         try:
             datum = Datum.FromString(value)
-            received, piece, floats = _read(datum, color)
+            received, piece, floats = _read(datum, color, f"{source}: {record_name(key)}", warn)
             if shape is not None and received != shape:
                 expected = f"{sizes_text(shape)} (channels x height x width)"
                 raise SizesDiffer(f"expected an image of {expected}, received {sizes_text(received)}")
@@ -113,10 +118,10 @@ def record_name(key: bytes) -> str:
     return f'record "{key.decode("utf-8", "backslashreplace")[:100]}"'
 
 
-def _read(datum: Any, color: bool | None) -> tuple[Shape, bytes, bool]:
+def _read(datum: Any, color: bool | None, name: str, warn: Warn) -> tuple[Shape, bytes, bool]:
     """Shape, raw little endian values, and whether these are floats. If a record has both, bytes are used."""
     if datum.encoded:
-        image = decode_image(datum.data, color)
+        image = decode_image(datum.data, color, name, warn)
         return image.shape, image.tobytes(), False
     channels, height, width = shape = (datum.channels, datum.height, datum.width)
     if min(shape) <= 0:
@@ -137,37 +142,3 @@ def _float_bytes(datum: Any) -> bytes:
 
 def _to_floats(piece: bytes) -> bytes:
     return np.frombuffer(piece, np.uint8).astype("<f4").tobytes()
-
-
-def decode_image(data: bytes, color: bool | None = None) -> Any:
-    """A JPEG, PNG, BMP, WebP or PPM file as an array C x H x W of uint8, with colours in OpenCV's order (B, G, R, A).
-
-    color: True for 3 channels, False for 1 (gray), None for the channels of the file. A `DataError` refuses files with more
-    pixels than `PIL.Image.MAX_IMAGE_PIXELS`, with 16 bits, and damaged files.
-    """
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and image.width * image.height > limit:
-            raise DataError(f"an encoded image of {image.width} x {image.height} pixels, more than {limit} are refused")
-        mode = _mode(image, color)
-        pixels = np.asarray(image.convert(mode))
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files
-        raise DataError(f"the encoded image cannot be read ({error})") from error
-    if pixels.ndim == 2:
-        return pixels[np.newaxis]
-    blue_first = [2, 1, 0, 3][: pixels.shape[2]]
-    return pixels[:, :, blue_first].transpose(2, 0, 1)
-
-
-def _mode(image: Any, color: bool | None) -> str:
-    """The mode to convert to: L, RGB or RGBA."""
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"expected an encoded image of 8 bits per channel, received Pillow's mode {image.mode}")
-    if color is not None:
-        return "RGB" if color else "L"
-    if image.mode in ("1", "L"):
-        return "L"
-    return "RGBA" if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info else "RGB"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .. import rng
+from .. import glog, rng
 from ..errors import DataError
 from ..proto.caffe_pb2 import ImageDataParameter
 from .images import decode, open_list, read_image_file
@@ -23,6 +24,7 @@ class ImageReader:
     def __init__(self, param: ImageDataParameter, transformer: Transformer, dtype: np.dtype):
         self.param, self.transformer, self.dtype = param, transformer, dtype
         self._paths, self._labels, self._lines = read_list(param.source)
+        self._warn = cache(glog.warning)  # once for each image
         self._start_round()
         self._next = int(transformer.rng.integers(min(param.rand_skip, len(self._paths)))) if param.rand_skip else 0
 
@@ -80,8 +82,12 @@ class ImageReader:
         return item
 
     def _read(self, item: int) -> np.ndarray:
-        data = read_image_file(self.param.root_folder + self._paths[item])
-        return decode(data, self.param.is_color, self.param.new_height, self.param.new_width)
+        data, param = read_image_file(self.param.root_folder + self._paths[item]), self.param
+        return decode(data, param.is_color, param.new_height, param.new_width, self._name(item), self._warn)
+
+    def _name(self, item: int) -> str:
+        path = self.param.root_folder + self._paths[item]
+        return f'{self.param.source}:{self._lines[item]}: image "{path}"'
 
     @contextmanager
     def _named(self, item: int) -> Iterator[None]:
@@ -89,8 +95,7 @@ class ImageReader:
         try:
             yield
         except DataError as error:
-            path = self.param.root_folder + self._paths[item]
-            raise type(error)(f'{self.param.source}:{self._lines[item]}: image "{path}": {error}') from error
+            raise type(error)(f"{self._name(item)}: {error}") from error
 
 
 _LINE = re.compile(r"(.*\S)\s+([+-]?[0-9]{1,10})")

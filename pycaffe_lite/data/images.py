@@ -1,4 +1,4 @@
-"""Image files as ImageData and WindowData read them: lists, bytes, decoding and resizing."""
+"""Image files as ImageData and WindowData read them: lists, bytes, and resizing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import glog
 from ..blob import MAX_COUNT
 from ..errors import DataError, DataMissing, NetError, did_you_mean
-from .datum import decode_image
+from .image_file import Warn, decode_image
 
 
 def check_size(*shape: int) -> None:
@@ -50,9 +51,11 @@ def _near(path: str) -> str:
         return did_you_mean(os.path.basename(path), [entry.name for entry in islice(entries, 1000)])
 
 
-def decode(data: bytes, color: bool, height: int = 0, width: int = 0) -> np.ndarray:
-    """The image C x H x W of a file's bytes, blue first; it is resized if a size is given."""
-    image = decode_image(data, color)
+def decode(
+    data: bytes, color: bool, height: int = 0, width: int = 0, name: str = "an image", warn: Warn = glog.warning
+) -> np.ndarray:
+    """The image C x H x W of a file's bytes, blue first; it is resized if a size is given. See `decode_image`."""
+    image = decode_image(data, color, name, warn)
     return resize(image, height, width) if height else image
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .. import rng
+from .. import glog, rng
 from ..errors import DataError
 from .database import Database
 from .datum import SizesDiffer, decode_datums, record_name
@@ -25,6 +26,7 @@ class RecordReader:
     def __init__(self, database: Database, transformer: Transformer, batch_size: int, dtype: np.dtype, tops: int):
         self.database, self.transformer = database, transformer
         self.batch_size, self.dtype, self.tops = batch_size, dtype, tops
+        self._warn = cache(glog.warning)  # once for each record
         self._start(None)
 
     def _start(self, key: bytes | None) -> None:
@@ -35,7 +37,7 @@ class RecordReader:
     def shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the next batch, if all of its records are like the first."""
         try:
-            images, _ = decode_datums([self._next[1]], [self._next[0]], color=self.transformer.color)
+            images, _ = self._decode([self._next[0]], [self._next[1]])
             shape = self.transformer.output_shape(*images.shape[1:])
         except DataError as error:
             raise self._in_database(error) from error
@@ -70,7 +72,7 @@ class RecordReader:
 
     def _transformed(self, keys: Sequence[bytes], values: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         try:
-            raw, labels = decode_datums(values, keys, color=self.transformer.color)
+            raw, labels = self._decode(keys, values)
         except SizesDiffer:
             if not self.transformer.crops or len(values) == 1:
                 raise
@@ -82,6 +84,9 @@ class RecordReader:
             return np.concatenate(images), np.concatenate(labels)
         shape = (len(raw), *self.transformer.output_shape(*raw.shape[1:]))
         return self.transformer.transform(raw, out=np.empty(shape, self.dtype)), labels
+
+    def _decode(self, keys: Sequence[bytes], values: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        return decode_datums(values, keys, color=self.transformer.color, source=self.database.path, warn=self._warn)
 
     def _in_database(self, error: DataError) -> DataError:
         return DataError(f"{self.database.path}: {error}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import glog
 from .. import rng as streams
 from ..errors import DataError, NetError
 from ..proto.caffe_pb2 import LayerParameter, TransformationParameter
@@ -34,6 +36,7 @@ class WindowReader:
         self.object_count = int(np.float32(self.param.batch_size) * np.float32(self.param.fg_fraction))
         self._check()
         self._cache: dict[str, bytes] = {}
+        self._warn = cache(glog.warning)  # once for each image
 
     def _check(self) -> None:
         counts = ((self.objects, self.object_count), (self.background, self.param.batch_size - self.object_count))
@@ -57,10 +60,12 @@ class WindowReader:
             window = pool[self.rng.integers(len(pool))]
             flip = self.transform.mirror and self.rng.integers(2) == 1
             source = self.images[int(window[IMAGE])]
+            name = f'{self.param.source}:{source.line}: image "{source.path}"'
             try:
-                self._cut(source.path, window, flip, images[i])
+                pixels = decode(self._bytes(source.path), color=True, name=name, warn=self._warn)
+                self._cut(pixels, window, flip, images[i])
             except DataError as error:
-                raise DataError(f'{self.param.source}:{source.line}: image "{source.path}": {error}') from error
+                raise DataError(f"{name}: {error}") from error
             labels[i] = window[LABEL]
         return Batch([images, labels], self.position())
 
@@ -76,9 +81,8 @@ class WindowReader:
     def close(self) -> None:
         """Does nothing: no file is open between two batches."""
 
-    def _cut(self, path: str, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
+    def _cut(self, image: np.ndarray, window: np.ndarray, flip: bool, out: np.ndarray) -> None:
         """Fills `out`, 3 x S x S zeros, except its padding."""
-        image = decode(self._bytes(path), color=True)
         square = self.param.crop_mode == "square"
         box = [int(side) for side in window[LABEL + 1 :]]
         place = place_window(box, image.shape[1:], self.crop, self.param.context_pad, square, flip)
@@ -179,7 +183,8 @@ class _Words:
     """The words of a text file, separated by white space."""
 
     def __init__(self, file: Any):
-        self._file, self._rest, self.line = file, [], 0  # type: ignore[var-annotated]
+        self._file, self._rest = file, []  # type: ignore[var-annotated]
+        self.line, self.text = 0, ""  # the line that was read last
 
     def at_end(self) -> bool:
         while not self._rest:
@@ -187,6 +192,7 @@ class _Words:
             if not text:
                 return True
             self.line += 1
+            self.text = text.strip()
             self._rest = text.split()
         return False
 
@@ -223,9 +229,16 @@ def read_windows(source: str) -> tuple[list[Image], np.ndarray]:
 
 def _read_image(words: _Words) -> tuple[str, np.ndarray]:
     """The path of the next image, and a row for each of its windows: label, overlap, x1, y1, x2, y2."""
-    sign, index, path, channels, _, _, count = words.take(7)
-    if sign != "#" or not index.isdecimal() or not count.isdecimal():
-        raise DataError('expected "# index", a path, channels, height, width and the number of windows of an image')
+    sign, index, path = words.take(3)
+    expected = 'expected "# index", a path without spaces, channels, height, width and the number of windows of an image'
+    numbers: list[str] = []
+    while len(numbers) < 4:
+        numbers += words.take(1)
+        if not numbers[-1].isdecimal():
+            raise DataError(f'{expected}, received "{words.text[:200]}"')
+    channels, _, _, count = numbers
+    if sign != "#" or not index.isdecimal():
+        raise DataError(expected)
     if channels != str(CHANNELS):
         raise DataError(f"expected images of {CHANNELS} channels, received {channels}")
     table = np.array(words.take(6 * int(count)), np.float64).reshape(-1, 6)

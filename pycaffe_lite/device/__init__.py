@@ -1,6 +1,7 @@
 """Where memory lives and kernels run. Only this package imports numba, cupy or anything of CUDA.
 
 - `memory`: arrays that exist on the host, on a device, or on both, and the device that is current.
+- `host_memory`: how much memory the host has.
 - `operations`: an operation has one name and a body for each device; the array that it is given picks the body.
 - `expressions`: elementwise operations. Each is one expression, from which every device gets its loop.
 - `kernels`: host loops that Numba compiles, as `compiler` says; `cache`, `notice` and `ahead` serve it.
@@ -10,6 +11,7 @@
 - `cuda`: whether CUDA can be used here, and what to install where it is missing.
 """
 
+from . import host_memory
 from .blas_threads import serial_blas
 from .cuda import cuda_device_count, cuda_problem, use_gpu_or_warn
 from .expressions import Elementwise, elementwise
@@ -37,6 +39,7 @@ __all__ = [
     "current",
     "elementwise",
     "function",
+    "host_memory",
     "inlined",
     "kernel",
     "num_threads",

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import host_memory
+
 
 class Device(Protocol):
     """What the rest of the package needs from a device other than the host."""
@@ -60,9 +62,17 @@ def array_module(array: Any) -> Any:
 
 
 def aligned_zeros(size: int, dtype: Any = np.float32) -> np.ndarray:
-    """A flat host array of zeros on a 64-byte boundary. The system allocates its pages when they are first touched."""
+    """A flat host array of zeros on a 64-byte boundary. The system allocates its pages when they are first touched.
+
+    Raises `NetError`.
+    """
     dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    purpose = f"{size * dtype.itemsize} bytes"
+    host_memory.require_now(size * dtype.itemsize, purpose)
+    try:
+        raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    except MemoryError:
+        raise host_memory.error(size * dtype.itemsize, purpose) from None
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
 

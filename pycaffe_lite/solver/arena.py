@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import layer_types
 from ..blob import MAX_COUNT, Blob
-from ..device import MemoryPart, SyncedMemory, current
+from ..device import MemoryPart, SyncedMemory, current, host_memory
 from ..layer import Layer
 from ..net.build import Learnable, Param
 
@@ -49,6 +49,7 @@ class Arena:
         self._order = sorted(inside, key=lambda i: self._multipliers[i])
         self.dtype = learnable[0].blob.dtype if learnable else np.dtype(np.float32)
         self._starts, self._size = self._layout()
+        self._require_memory(params, 2 + history_sets)
         self._data, self._diff = self._memory(), self._memory()
         self._history = [self._memory() for _ in range(history_sets)]
         self._parts = {i: (self._part(self._data, i), self._part(self._diff, i)) for i in inside}
@@ -56,6 +57,12 @@ class Arena:
             self._take_over(i, data, diff, [param.blob for param in params if param.learnable == i])
         self.history = [self._history_of(memory) for memory in self._history]
         self.groups = list(self._groups())
+
+    def _require_memory(self, params: Sequence[Param], sets: int) -> None:
+        if params:
+            largest = max(params, key=lambda param: param.blob.count)
+            purpose = f"parameters, gradients and history, the largest {largest.blob} of {largest.node.where}"
+            host_memory.require(self._size * self.dtype.itemsize * sets, purpose)
 
     def _layout(self) -> tuple[list[int], int]:
         """The start of each parameter, and the total size."""

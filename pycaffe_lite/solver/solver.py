@@ -74,9 +74,9 @@ class Solver:
                 rng.set_seed(param.random_seed)
             self.net = nets.train_net(param, where, make_net)
             self.test_nets = nets.test_nets(param, where, make_net)
+            self.arena = Arena(self.net.learnable, self.net.all_params, self.history_sets)
         self.iter = 0
         self.current_step = 0
-        self.arena = Arena(self.net.learnable, self.net.all_params, self.history_sets)
         self.history = self.arena.history
         with located(where):
             testing.share_parameters(self)
@@ -231,7 +231,7 @@ class Solver:
         scale = self._clip_scale() / param.iter_size
         if self.net.debug_info:
             self.net.debug_update()
-        with serial_blas():
+        with located(self.where), serial_blas():
             for blob, history, lr_mult, decay_mult in self._updates():
                 decay = param.weight_decay * decay_mult
                 l2, l1 = (decay, 0.0) if param.regularization_type == "L2" else (0.0, decay)

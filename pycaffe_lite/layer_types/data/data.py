@@ -17,7 +17,9 @@ must have one size, unless `crop_size` gives them one; the size may change from 
   and V1 nets, where they are moved to `transform_param`.
 
 Differences from Caffe: the database is recognised by its files, not by `backend`. A damaged record is an error that names
-its key. Image files in records are decoded by Pillow, whose pixels may differ from OpenCV's by rounding.
+its key. Image files in records are decoded as in ImageData; those of 16 bits, as in Caffe, only with `force_color` or
+`force_gray` of `transform_param`. A JPEG without its end is read with a warning, like a file. OpenCV refuses it in a record,
+or leaves its last lines out, depending on the release.
 """
 
 from __future__ import annotations

@@ -21,8 +21,10 @@ change from batch to batch. `prefetch` of `data_param` (default 4) says how many
 Differences from Caffe:
 - Lines without a label are an error; Caffe reads a label that is not a number as 0. A `rand_skip` beyond the list is cut to
   its length.
-- Files are decoded by Pillow (JPEG, PNG, BMP, WebP, PPM, with 8 bits per channel), whose pixels may differ from OpenCV's by
-  rounding. The orientation in EXIF data is not applied.
+- Files are decoded by Pillow (JPEG, PNG, BMP, WebP, PPM, TIFF), whose pixels may differ from OpenCV's by rounding. As with
+  OpenCV, a JPEG without its end is read with a warning, 16 bits become their high byte, alpha is dropped, and CMYK and
+  palettes become colours.
+- The orientation in EXIF data is not applied. Caffe applies it if it was built with OpenCV 3.1 or newer.
 - Resizing uses OpenCV's bilinear interpolation, computed in floats: pixels may differ by 1.
 """
 

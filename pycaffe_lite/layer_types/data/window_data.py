@@ -3,9 +3,10 @@
 No bottoms.   top[0]: `N x 3 x S x S`, N = `batch_size` windows (blue, green, red), S = `crop_size` of `transform_param`.
 top[1]: `N`, the labels.
 
-The list has for each image `# index`, its path, channels, height, width, the number of its windows, and for each window
-`class overlap x1 y1 x2 y2`; the coordinates are its first and last pixels. A window whose overlap is at least `fg_threshold`
-is an object; below `bg_threshold` it is background, with the label 0. Each batch draws new windows, the background first.
+The list has for each image `# index`, its path without spaces, channels, height, width, the number of its windows, and for
+each window `class overlap x1 y1 x2 y2`; the coordinates are its first and last pixels. A window whose overlap is at least
+`fg_threshold` is an object; below `bg_threshold` it is background, with the label 0. Each batch draws new windows, the
+background first.
 
 First `crop_mode` and `context_pad` widen a window; pixels beyond the image are 0. Then it is resized to `S x S`. Then follow
 `mirror`, mean and scale of `transform_param`; if the mean image is larger, its centre is used. `prefetch` of `data_param`
