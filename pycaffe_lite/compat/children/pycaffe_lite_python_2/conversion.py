@@ -20,6 +20,10 @@ _FIXES = (
     *("numliterals", "paren", "print", "raise", "repr", "sys_exc", "throw", "tuple_params"),
 )
 _OPERATORS = {"__div__": "__truediv__", "__idiv__": "__itruediv__", "__rdiv__": "__rtruediv__"}
+_NEW_KEYWORDS = ("async", "await", "nonlocal")
+_OCTAL = re.compile(r"0+[1-7][0-7]*")
+_STRING = re.compile(r"([A-Za-z]*)['\"]")
+_ESCAPE = re.compile(r"\\.", re.DOTALL)  # of these \N, \U and \u had no meaning in a string of bytes
 _OPEN = re.compile("never closed|unterminated")
 _lock = threading.Lock()  # fissix keeps what it knows of a text in its fixers
 
@@ -129,9 +133,25 @@ def _converted(source: str, prints: bool) -> Any:
         message, (line, column) = error.args
         raise SyntaxError(message, ("", line, column, None)) from None
     for leaf in tree.leaves():
-        if leaf.value[:2].lower() == "ur" and leaf.value[2:3] in ("'", '"'):
-            leaf.value = leaf.value[1:]
+        leaf.value = _token(str(leaf.value), "unicode_literals" in tree.future_features)
     return tree
+
+
+def _token(text: str, is_unicode: bool) -> str:
+    """A name, number or string that fissix leaves as it is, but Python 3 takes for something else."""
+    if text in _NEW_KEYWORDS:
+        return f"{text}_"
+    if _OCTAL.fullmatch(text):
+        return "0o" + text.lstrip("0")
+    string = _STRING.match(text)
+    if string is None:
+        return text
+    prefix = string[1].lower()
+    if prefix == "ur":
+        return text[1:]
+    if prefix or is_unicode:
+        return text
+    return _ESCAPE.sub(lambda escape: "\\" + escape[0] if escape[0][1] in "NUu" else escape[0], text)
 
 
 @functools.cache

@@ -22,7 +22,9 @@ _OTHER_KEYS = {
     "sqlite3",
 }  # classes there have such methods, and keys() that are lists
 _CATCHES = re.compile(r"NameError|ImportError|ModuleNotFoundError|AttributeError|Exception")
-_VERSION = re.compile(r"version|PY2|PY3|hasattr", re.IGNORECASE)
+_BOTH = re.compile(r"version_info|hexversion|PY2|PY3")  # names in files that were written for both
+_ASKS = re.compile(r"version|python_?[23]|hasattr", re.IGNORECASE)  # names in conditions
+_ONLY_THEN = ("__coerce__", "__hex__", "__long__", "__unicode__")  # methods that Python 3 never calls
 
 
 def why_python_2(source: bytes | str) -> str | None:
@@ -48,6 +50,8 @@ def parse(source: bytes | str) -> ast.Module:
 def why_tree_is_python_2(tree: ast.Module) -> str | None:
     """A line that Python 3 can parse, but that must fail when it runs, since the program provides for no other case."""
     bound = set(_bound(tree))
+    if any(map(_BOTH.fullmatch, _names(tree))):
+        return None
     for node in _unguarded(tree):
         name = _removed(node, bound)
         if name is not None:
@@ -68,6 +72,12 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             yield node.asname or node.name.partition(".")[0]
 
 
+def _names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
 def _unguarded(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes outside of `try` that catches a missing name, and outside of what depends on the version of Python."""
     todo = deque([tree])
@@ -76,12 +86,15 @@ def _unguarded(tree: ast.AST) -> Iterator[ast.AST]:
         yield node
         if isinstance(node, ast.Try) and any(_catches(handler) for handler in node.handlers):
             todo.extend([*node.orelse, *node.finalbody])
-        elif not (isinstance(node, ast.If | ast.IfExp | ast.BoolOp) and _asks_for_version(node)):
+        elif not _may_be_skipped(node):
             todo.extend(ast.iter_child_nodes(node))
 
 
-def _asks_for_version(node: ast.If | ast.IfExp | ast.BoolOp) -> bool:
-    return bool(_VERSION.search(ast.unparse(getattr(node, "test", node))))
+def _may_be_skipped(node: ast.AST) -> bool:
+    """Whether Python 3 may never come to what is in a node."""
+    if isinstance(node, ast.FunctionDef):
+        return node.name in _ONLY_THEN
+    return isinstance(node, ast.If | ast.IfExp | ast.BoolOp) and bool(_ASKS.search(ast.unparse(getattr(node, "test", node))))
 
 
 def _catches(handler: ast.ExceptHandler) -> bool:
