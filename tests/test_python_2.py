@@ -148,6 +148,27 @@ def test_pickles_of_python_2(capsys):
     assert output(capsys, "old.py") == "[('data', [255, 0])]\n"
 
 
+def test_files_without_b(capsys):
+    """Python 2 on Linux wrote and read bytes in files of text: pickles, messages, images."""
+    lines = [
+        "import cPickle, hashlib, os, sys",
+        "with open('p', 'w') as f: cPickle.dump({'a': [1]}, f)",
+        "with open('p', 'r') as f: print cPickle.load(f)",
+        "with open('b', 'w') as f:",
+        "    f.write('text ')",
+        "    f.write(b'\\xff\\x00')",
+        "    print >>f, 'end'",
+        "with open('b') as f: print len(f.read()), isinstance(f, file)",
+        "with open('t', 'w') as f: f.write('a\\nb')",
+        "with open('t', 'rU') as f: print [line for line in f], f.read() == ''",
+        "with open('t', 'a') as f: f.write('c')",
+        "with file('t') as f: print [f.read(1), f.readline(), f.read()]",
+    ]
+    write("old.py", "\n".join(lines))
+    assert output(capsys, "old.py").splitlines() == ["{'a': [1]}", "11 True", "['a\\n', 'b'] True", "['a', '\\n', 'bc']"]
+    assert Path("b").read_bytes() == b"text \xff\x00end\n"
+
+
 def test_an_image_from_a_stringio(capsys):
     """As in Caffe's web demo."""
     write("old.py", "import caffe\nfrom StringIO import StringIO\nfrom PIL import Image\ns = StringIO()\n"
@@ -181,6 +202,10 @@ PYTHON_3 = [
     "from .cPickle import x",
     "import sys\nnew = sys.version_info > (3,)\ndef f(x): return isinstance(x, str if new else unicode)",
     "class A:\n    def __unicode__(self): return unicode(3)",
+    "try:\n    from itertools import izip as zip\nexcept ImportError: pass",
+    "import urllib.request\nurllib.request.urlopen('x')",
+    "import string\ndef f(string): return string.join([])",
+    "from numba import types\nx = types.ListType",
     "match = 3",
 ]
 PYTHON_2 = [
@@ -194,6 +219,9 @@ PYTHON_2 = [
     "n = len(zip([1], [2]))",
     "x = net.blobs.keys()[0]",
     "if isinstance(x, (int, long)): pass",
+    "from itertools import izip",
+    "import urllib\nurllib.urlretrieve('a', 'b')",
+    "import sys\nn = sys.maxint",
     "try:\n    xrange(3)\nexcept ValueError: pass",
 ]
 
@@ -369,7 +397,8 @@ def test_a_notebook(capsys, caplog):
     cells = [
         "%matplotlib inline\nimport sys, helper\nprint 'x', helper.f(7)",
         "%%time\nprint 7 / 2",
-        "words = !echo hi\nprint words[0]",
+        "if 1:\n\twords = !echo hi\n        print words[0]",
+        "%%writefile tabs.txt\n\ttab\n        blanks",
         "for i in xrange(3):\n\tprint i / 2,\n        print i,",
         "file = 3\nfile, 5 / 2",
         "file",
@@ -387,7 +416,8 @@ def test_a_notebook(capsys, caplog):
     assert [record.getMessage().partition(" (cell 1: ")[0] for record in caplog.records] == ["old.ipynb is Python 2"]
     done = json.loads(Path("old.nbconvert.ipynb").read_text())["cells"]
     assert ["".join(cell["source"]) for cell in done] == cells
-    results = [done[at]["outputs"][-1]["data"]["text/plain"] for at in (4, 5)]
+    results = [done[at]["outputs"][-1]["data"]["text/plain"] for at in (5, 6)]
+    assert Path("tabs.txt").read_text() == "\ttab\n        blanks\n"
     assert ["".join(result) for result in results] == ["(3, 2)", "3"]
 
 
@@ -408,6 +438,9 @@ def test_a_notebook_that_is_no_python(capsys):
     assert out == ""
     (said,) = err.splitlines()
     assert said.startswith('error: old.ipynb: cell 2 of 2, line 3: invalid syntax at "bar" (neither Python 3.')
+    notebook("old.ipynb", "def f():\n    return 1\n  return 2")
+    assert main(["run", "old.ipynb"]) == 1
+    assert "error: old.ipynb: cell 1 of 1, line 3: unindent does not match" in capsys.readouterr().err
     assert not Path("old.nbconvert.ipynb").exists()
 
 

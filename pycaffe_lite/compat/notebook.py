@@ -69,38 +69,38 @@ def run_notebook(path: Path) -> int:
 
 def _is_python_2(path: Path, cells: list[str]) -> bool:
     """Whether one of the cells is Python 2, and so the notebook. Says so in the log."""
-    from .children.pycaffe_lite_python_2.conversion import Conversion
+    from .children.pycaffe_lite_python_2.conversion import Conversion, with_spaces
 
-    texts = [_python_of(cell) for cell in cells]
-    why = _why_python_2(texts)
+    cells = [_PYTHON_CELL.sub("\n", cell) for cell in cells]
+    why = _why_python_2(cells)
     if why is None:
         return False
     conversion = Conversion()
-    for at, text in enumerate(texts, 1):
+    for at, cell in enumerate(cells, 1):
         try:
-            conversion.tree(text)
+            conversion.tree(_without_magics(with_spaces(cell)))
         except SyntaxError as error:
             raise CaffeError(f"cell {at} of {len(cells)}, line {error.lineno}: {neither(error)}", str(path)) from error
     glog.info(f"{path} is Python 2 ({why}), its cells are converted as they run")
     return True
 
 
-def _why_python_2(texts: list[str]) -> str | None:
+def _why_python_2(cells: list[str]) -> str | None:
     program = ast.Module([], [])
-    for at, text in enumerate(texts, 1):
+    for at, cell in enumerate(cells, 1):
         try:
-            program.body += parse(text).body
+            program.body += parse(_without_magics(cell)).body
         except SyntaxError as error:
             return f"cell {at}: {error.msg}"
     why = why_tree_is_python_2(program)
     return why and why.partition(": ")[2]
 
 
-def _python_of(cell: str) -> str:
-    """A cell without magics, as IPython gives it to Python."""
+def _without_magics(cell: str) -> str:
+    """A cell as IPython gives it to Python. Raises SyntaxError if it cannot find the magics."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return str(TransformerManager().transform_cell(_PYTHON_CELL.sub("\n", cell)))
+    return str(TransformerManager().transform_cell(cell))
 
 
 class _Progress:

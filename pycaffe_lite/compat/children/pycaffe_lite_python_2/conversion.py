@@ -101,9 +101,7 @@ class Conversion:
         return ast.fix_missing_locations(_Division().visit(tree)) if self._floors else tree
 
     def _tree_of_fissix(self, source: str) -> Any:
-        if "\t" in source:
-            source = _with_spaces(source)
-        source = source if source.endswith("\n") else source + "\n"
+        source = with_spaces(source if source.endswith("\n") else source + "\n")
         try:
             tree = _converted(source, self._prints)
             self._prints &= "print_function" not in tree.future_features
@@ -168,8 +166,13 @@ def _tool(prints: bool) -> Any:
     return RefactoringTool([f"fissix.fixes.fix_{name}" for name in _FIXES], {"print_function": not prints})
 
 
-def _with_spaces(source: str) -> str:
-    """Replaces tabs in indentations, which Python 2 took for spaces up to the next multiple of 8."""
+def with_spaces(source: str) -> str:
+    """Replaces tabs in indentations, which Python 2 took for spaces up to the next multiple of 8.
+
+    What is no Python, such as a cell in another language, is returned as it is.
+    """
+    if "\t" not in source or source.startswith("%%"):
+        return source
     from fissix.pgen2 import tokenize
 
     lines = source.splitlines(keepends=True)

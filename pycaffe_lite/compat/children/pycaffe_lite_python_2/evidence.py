@@ -5,13 +5,21 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 
 BUILTINS = {
     *("apply", "basestring", "buffer", "cmp", "execfile", "file", "intern", "long", "raw_input", "reduce", "reload"),
     *("unichr", "unicode", "xrange", "StandardError"),
+}
+_ATTRIBUTES = {  # of modules
+    "itertools": {"ifilter", "ifilterfalse", "imap", "izip", "izip_longest"},
+    "os": {"getcwdu"},
+    "string": {"join", "letters", "lowercase", "maketrans", "uppercase"},
+    "sys": {"maxint", "setdefaultencoding"},
+    "types": {"DictType", "IntType", "ListType", "StringType", "StringTypes", "UnicodeType"},
+    "urllib": {"quote", "quote_plus", "unquote", "urlencode", "urlopen", "urlretrieve"},
 }
 _METHODS = {"has_key": 1, "iteritems": 0, "iterkeys": 0, "itervalues": 0}  # of dicts: numbers of arguments
 _LISTS = {"filter", "map", "zip"}  # functions that returned lists
@@ -49,11 +57,11 @@ def parse(source: bytes | str) -> ast.Module:
 
 def why_tree_is_python_2(tree: ast.Module) -> str | None:
     """A line that Python 3 can parse, but that must fail when it runs, since the program provides for no other case."""
-    bound = set(_bound(tree))
+    bound, modules = set(_bound(tree)), _modules(tree)
     if any(map(_BOTH.fullmatch, _names(tree))):
         return None
     for node in _unguarded(tree):
-        name = _removed(node, bound)
+        name = _removed(node, bound) or _removed_attribute(node, modules)
         if name is not None:
             return f"line {getattr(node, 'lineno', 1)}: {name}"
     return None
@@ -70,6 +78,15 @@ def _bound(tree: ast.AST) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.alias):
             yield node.asname or node.name.partition(".")[0]
+
+
+def _modules(tree: ast.AST) -> set[str]:
+    """The names that are modules of those names, and nothing else in the program."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    imported = [alias for node in imports for alias in node.names]
+    names = {alias.name for alias in imported if not alias.asname}
+    times = Counter(_bound(tree))
+    return {name for name in names if times[name] == sum(alias.name.partition(".")[0] == name for alias in imported)}
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -107,12 +124,19 @@ def _removed(node: ast.AST, bound: set[str]) -> str | None:
         return node.id if node.id in BUILTINS - bound else None
     if isinstance(node, ast.Import):
         return next((alias.name for alias in node.names if _is_removed_module(alias.name)), None)
-    if isinstance(node, ast.ImportFrom):
-        return node.module if node.module and not node.level and _is_removed_module(node.module) else None
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        names = {alias.name for alias in node.names} & _ATTRIBUTES.get(node.module, set())
+        return node.module if names or _is_removed_module(node.module) else None
     if isinstance(node, ast.Call):
         return _removed_call(node, bound)
     if isinstance(node, ast.Subscript) and (_is_list(node.value, bound) or _is_keys(node.value, bound)):
         return ast.unparse(node)
+    return None
+
+
+def _removed_attribute(node: ast.AST, modules: set[str]) -> str | None:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+        return ast.unparse(node) if node.attr in _ATTRIBUTES.get(node.value.id, set()) else None
     return None
 
 

@@ -141,11 +141,43 @@ class _File(type):
         return isinstance(value, io.IOBase)
 
     def __call__(cls, *args: Any, **named: Any) -> Any:
-        return open(*args, **named)
+        return _open(*args, **named)
 
 
 class _AnyFile(metaclass=_File):
     """`file(name)` opens a file, and is a type for `isinstance`."""
+
+
+class _TextFile(io.TextIOWrapper):
+    """A file that was opened without "b", which was right for bytes too: it takes both, and gives bytes that are no text."""
+
+    def write(self, content: Any) -> int:
+        if not isinstance(content, bytes):
+            return super().write(content)
+        self.flush()
+        self.buffer.write(content)
+        return len(content)
+
+    def read(self, size: int = -1) -> Any:  # type: ignore[override]
+        at_start = self.seekable() and self.tell() == 0
+        try:
+            return super().read(size)
+        except UnicodeDecodeError:
+            if not at_start:
+                raise
+            self.buffer.seek(0)  # type: ignore[attr-defined]
+            return self.buffer.read(size)
+
+
+def _open(name: Any, mode: str = "r", buffering: int = -1, **new: Any) -> Any:
+    """Opens a file. Arguments that are new in Python 3 give its file."""
+    mode = mode.replace("U", "") or "r"
+    if new or "b" in mode:
+        return open(name, mode, buffering, **new)
+    content = open(name, f"{mode}b", buffering if buffering > 1 else -1)  # noqa: SIM115  the caller closes it
+    file = _TextFile(content, encoding="utf-8", line_buffering=buffering in (0, 1))
+    file.mode = mode  # type: ignore[misc]
+    return file
 
 
 def _range(*bounds: Any) -> list:
@@ -233,8 +265,20 @@ def _module(name: str, *bases: str, **own: Any) -> ModuleType:
 
 def _pickle() -> ModuleType:
     """Pickles that Python 2 wrote hold arrays and texts as bytes: as Latin-1 both become what they were."""
-    readers = {name: functools.partial(getattr(pickle, name), encoding="latin1") for name in ("load", "loads", "Unpickler")}
-    return _module("pickle", "pickle", **readers)
+    latin = {name: functools.partial(getattr(pickle, name), encoding="latin1") for name in ("loads", "Unpickler")}
+
+    def load(file: Any) -> Any:
+        return pickle.load(_bytes_of(file), encoding="latin1")
+
+    def dump(obj: Any, file: Any, protocol: int | None = None) -> None:
+        pickle.dump(obj, _bytes_of(file), protocol)
+
+    return _module("pickle", "pickle", **latin | {"dump": dump, "load": load})
+
+
+def _bytes_of(file: Any) -> Any:
+    """The file of bytes beneath one that was opened as text."""
+    return file.buffer if isinstance(file, io.TextIOWrapper) else file
 
 
 # Modules that exist and gave other results, and those that are in no one place today.
@@ -298,6 +342,7 @@ BUILTINS: dict[str, Any] = {
     "intern": sys.intern,
     "long": int,
     "map": _map,
+    "open": _open,
     "range": _range,
     "raw_input": input,
     "reduce": functools.reduce,
