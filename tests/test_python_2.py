@@ -343,6 +343,12 @@ def test_tracebacks_have_the_lines_of_the_file(capsys):
     assert err[-1].startswith("ZeroDivisionError")
 
 
+def test_a_long_traceback(capsys):
+    write("old.py", "def f(): return f()\nprint f()")
+    assert main(["run", "old.py"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("RecursionError")
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

@@ -112,11 +112,13 @@ def _is_converted(frames: TracebackType | None) -> bool:
 
 def _within_script(frames: TracebackType | None) -> TracebackType | None:
     """The frames without those of what loads and runs scripts and modules."""
-    while frames is not None and _is_ours(frames.tb_frame):
+    kept = []
+    while frames is not None:
+        kept += [] if _is_ours(frames.tb_frame) else [frames]
         frames = frames.tb_next
-    if frames is not None:
-        frames.tb_next = _within_script(frames.tb_next)
-    return frames
+    for frame, following in zip(kept, [*kept[1:], None]):
+        frame.tb_next = following
+    return kept[0] if kept else None
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -37,7 +37,7 @@ def load(name: str) -> ModuleType:
             raise  # the module exists, but something that it imports does not
         raise NetError(missing_module_text(name)) from error
     except SyntaxError as error:
-        hint = "if it is Python 2: the commands of pycaffe_lite, and `pycaffe_lite run script.py`, convert it in memory"
+        hint = "modules in Python 2 are converted in commands and under `pycaffe_lite run script.py`, not in other programs"
         raise NetError(f"{error.filename}:{error.lineno}: {error.msg} ({hint})") from error
 
 
