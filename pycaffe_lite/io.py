@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import nullcontext
+from io import TextIOBase
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -85,23 +87,25 @@ def datum_to_array(datum: Datum) -> np.ndarray:
 # ---- images -------------------------------------------------------------------------------------------------------
 
 
-def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
+def load_image(filename: str | os.PathLike | IO[bytes], color: bool = True) -> np.ndarray:
     """An image file as float32 in [0, 1]: H x W x 3, or H x W x 1 with `color=False`.
 
+    filename: a path, or a file that is open for reading bytes, such as a BytesIO; it is read from its start, and stays open.
     An alpha channel is dropped; a gray result is blended with white first. As in scikit-image, gray is 0.2125 R + 0.7154 G +
     0.0721 B, and 16 bits are kept. A JPEG file without its end is read, with a warning in the log. Raises OSError if the
     file is missing, DataError if it is not an image.
     """
-    name = os.fspath(filename)
-    with open(filename, "rb") as file:
+    with nullcontext(filename) if hasattr(filename, "read") else open(filename, "rb") as file:
+        name = str(getattr(file, "name", "the open file"))
         try:
-            image = open_image(file.read())
+            image = open_image(_content(file))
             load(image, name)
             pixels = _pixels(image)
         except UnidentifiedImageError:  # its message names the buffer
             raise DataError(f"{name} cannot be read as an image: it is damaged or of an unknown format") from None
         except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files
-            raise DataError(f"{name} cannot be read as an image ({error})") from error
+            hint = "; open it for bytes, with mode 'rb'" if isinstance(file, TextIOBase) else ""
+            raise DataError(f"{name} cannot be read as an image ({error}{hint})") from error
     if pixels.ndim == 2:
         return np.repeat(pixels[:, :, np.newaxis], 3 if color else 1, axis=2).astype(np.float32)
     if color:
@@ -110,6 +114,13 @@ def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
         alpha = pixels[:, :, 3:]
         pixels = (1 - alpha) + alpha * pixels[:, :, :3]
     return (pixels @ np.array([0.2125, 0.7154, 0.0721]))[:, :, np.newaxis].astype(np.float32)
+
+
+def _content(file: Any) -> bytes:
+    """All bytes of a file that can be read, from the start if it can be moved there."""
+    if hasattr(file, "seek") and file.seekable():
+        file.seek(0)
+    return file.read()
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

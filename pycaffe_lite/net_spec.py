@@ -87,10 +87,22 @@ def _fill(message: Message, values: dict[str, Any]) -> None:
         assign_proto(message, name, value)
 
 
+def _number(enum: Any, val: Any) -> Any:
+    """The number of an enum's value that is given by its name (`enum`: its descriptor, or None for other fields).
+
+    Not every runtime of protobuf takes names.
+    """
+    if enum is None or not isinstance(val, str):
+        return val
+    if val not in enum.values_by_name:
+        raise ValueError(f"expected one of {', '.join(enum.values_by_name)}{did_you_mean(val, enum.values_by_name)}")
+    return enum.values_by_name[val].number
+
+
 def _checked(proto: Message, name: str, val: Any, assign: Callable[[Any], Any]) -> None:
     """Assigns a value; if protobuf refuses it, the error names the field."""
     try:
-        assign(val)
+        assign(_number(proto.DESCRIPTOR.fields_by_name[name].enum_type, val))
     except AttributeError:
         raise TypeError(f"{proto.DESCRIPTOR.name}.{name} is a message: expected a dict, received {val!r}") from None
     except (TypeError, ValueError) as error:

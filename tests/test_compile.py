@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -181,6 +182,26 @@ def test_kernels_write_nothing_to_a_users_log(monkeypatch, tmp_path, caplog):
         assert not [record for record in caplog.records if record.name.startswith("numba")]
         numba.njit(_users_function)(np.ones(3))
         assert [record for record in caplog.records if record.name.startswith("numba")]
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR])
+def test_nor_to_logs_with_levels_of_their_own(level, monkeypatch, tmp_path, caplog):
+    """A program may set the level of each logger, of the parts of Numba too, or want even less than warnings."""
+    monkeypatch.setattr(cache, "root", lambda: tmp_path)
+    names = ["numba", *(name for name in logging.root.manager.loggerDict if name.startswith("numba."))]
+    assert "numba.core.ssa" in names
+    levels_meanwhile = []
+    begin = notice.begin
+    monkeypatch.setattr(
+        notice, "begin", lambda name: (begin(name), levels_meanwhile.extend(logging.getLogger(one).level for one in names))
+    )
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(caplog.at_level(level, name))
+        Kernel(_double.host_body).serial(np.ones(3), 1.0)
+        assert not [record for record in caplog.records if record.name.startswith("numba")]
+        assert set(levels_meanwhile) == {max(level, logging.WARNING)}
+        assert {logging.getLogger(name).level for name in names} == {level}
 
 
 def test_the_log_is_as_before_where_a_kernel_cannot_be_compiled(caplog):

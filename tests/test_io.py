@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -106,6 +107,32 @@ def test_load_image_of_other_kinds(tmp_path):
     assert load(red).tolist() == [[[1, 0, 0]]]
     np.testing.assert_allclose(load(red, color=False), 0.8 + 0.2 * 0.2125, rtol=1e-6)  # a fifth over white
     np.testing.assert_array_equal(load(red[..., :3], "P"), [[[1, 0, 0]]])
+
+
+def test_load_image_from_open_files(tmp_path):
+    """What skimage's imread takes. pycaffe called it."""
+    path = tmp_path / "a.png"
+    Image.fromarray(RNG.integers(0, 256, (4, 5, 3)).astype(np.uint8)).save(path)
+    expected = io.load_image(path)
+
+    class Stream:
+        """Has only what a socket's file has."""
+
+        def __init__(self):
+            self.read = BytesIO(path.read_bytes()).read
+
+    with open(path, "rb") as file, open(path, "rb", buffering=0) as raw:
+        for source in (file, raw, BytesIO(path.read_bytes()), Stream(), os.fsencode(path)):
+            np.testing.assert_array_equal(io.load_image(source), expected)
+        np.testing.assert_array_equal(io.load_image(file), expected)  # again: it is open, and read from its start
+    with path.open(encoding="latin-1") as text, pytest.raises(DataError, match=r"a\.png cannot .* with mode 'rb'"):
+        io.load_image(text)
+    with pytest.raises(
+        DataError, match=r"^the open file cannot be read as an image: it is damaged or of an unknown format$"
+    ):
+        io.load_image(BytesIO(b"no image"))
+    with pytest.raises(TypeError):
+        io.load_image(None)
 
 
 def test_load_image_of_what_is_none(tmp_path):

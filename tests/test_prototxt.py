@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pycaffe_lite.errors import PrototxtError
 from pycaffe_lite.proto import prototxt, read_net, read_solver
 from pycaffe_lite.proto.caffe_pb2 import Datum, LayerParameter, NetParameter, SolverParameter
+from pycaffe_lite.proto.schema import fields_of
 
 KIT = os.environ.get("PYCAFFE_LITE_CONFORMANCE", "")
 KIT_FILES = sorted(Path(KIT).glob("*/*.prototxt")) if KIT else []
@@ -300,8 +301,6 @@ def test_where():
 
 # Any message, any text
 
-Labels = descriptor_pb2.FieldDescriptorProto
-
 
 def field_values(field, depth):
     kinds = field.cpp_type
@@ -324,17 +323,13 @@ def field_values(field, depth):
 @st.composite
 def messages(draw, descriptor, depth=3):
     """Some of a message's fields as a dict, as a message constructor takes it."""
-    proto = descriptor_pb2.DescriptorProto()
-    descriptor.CopyToProto(proto)
-    labels = {item.name: item.label for item in proto.field}
+    rules = fields_of(descriptor)
     fields = [item for item in descriptor.fields if depth > 0 or item.message_type is None]
     chosen = draw(st.lists(st.sampled_from(fields), max_size=4, unique_by=lambda item: item.name)) if fields else []
-    chosen += [item for item in fields if labels[item.name] == Labels.LABEL_REQUIRED and item not in chosen]
+    chosen += [item for item in fields if rules[item.name].required and item not in chosen]
     return {
         item.name: draw(
-            st.lists(field_values(item, depth), max_size=3)
-            if labels[item.name] == Labels.LABEL_REPEATED
-            else field_values(item, depth)
+            st.lists(field_values(item, depth), max_size=3) if rules[item.name].repeated else field_values(item, depth)
         )
         for item in chosen
     }

@@ -440,7 +440,8 @@ def test_upgrades_refuse_broken_files(capsys):
     names = [one.replace(b"ab", b"\xff\xfe") for one in (name, inputs)]
     for i, data in enumerate([*names, weights.SerializeToString()]):
         Path(f"{i}.caffemodel").write_bytes(data)
-        assert f"{i}.caffemodel: the model is damaged" in fails(capsys, "upgrade_net_proto_binary", f"{i}.caffemodel", "new")
+        said = fails(capsys, "upgrade_net_proto_binary", f"{i}.caffemodel", "new")
+        assert re.search(rf"{i}\.caffemodel: .*the (file|model) is damaged", said)  # some runtimes see it at once
     assert not Path("new").exists()
     Path("good.prototxt").write_text(PRESENT)
     assert 'there is no folder "' in fails(capsys, "upgrade_net_proto_text", "good.prototxt", "gone/new")

@@ -17,6 +17,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from .. import glog
+from ..compat.python_2 import converted_imports
 from ..errors import CaffeError, did_you_mean
 
 GROUPS = ("train and test", "look", "data", "convert", "Caffe's old tools", "ours")
@@ -47,16 +48,17 @@ def main(argv: list[str] | None = None) -> int:
     end = len(argv)
     if name == "run":  # flags after the script are for the script, even --traceback
         end = next((i for i, word in enumerate(argv) if word == "-m" or not word.startswith("-")), end)
-    with nullcontext() if name == "run" else _restored_path():  # a script has the process for itself
+    with nullcontext() if name == "run" else _loads_layers():  # a script has the process for itself
         return call(lambda rest: importlib.import_module(f"{__name__}.{name}").main([*rest, *argv[end:]]), argv[:end])
 
 
 @contextmanager
-def _restored_path() -> Iterator[None]:
-    """Restores `sys.path`, to which the modules of layers and solvers may have added folders."""
+def _loads_layers() -> Iterator[None]:
+    """Restores `sys.path`, to which the modules of layers and solvers may add folders, and converts those in Python 2."""
     before = list(sys.path)
     try:
-        yield
+        with converted_imports():
+            yield
     finally:
         sys.path[:] = before
 

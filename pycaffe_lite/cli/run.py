@@ -4,7 +4,11 @@
 writes `notebook.nbconvert.ipynb` beside it (this needs: pip install nbclient ipykernel).
 
 In that process, and in Python processes that it starts, `import caffe` (and `caffe.io`, `caffe.proto.caffe_pb2`, ...) means
-pycaffe_lite, and names that NumPy and Python have removed work again: `np.int`, `np.float`, `TestCase.assertEquals`, ...
+pycaffe_lite, and names that Python and libraries have removed work again: `np.int`, `scipy.misc.imresize`,
+`Image.ANTIALIAS`, `TestCase.assertEquals`, ...
+
+Python 2 is converted in memory, and the log says so: scripts, modules beside them and on PYTHONPATH, cells of notebooks.
+docs/migration.md says what is converted and what is not.
 
 Flags of the log come before the script: -minloglevel, -logtostderr, -alsologtostderr, -stderrthreshold, -log_dir. They can
 also be set in the environment, which notebooks and other processes read too: GLOG_minloglevel=2.

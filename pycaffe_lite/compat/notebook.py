@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from .. import glog
 from ..errors import CaffeError
+from .children.pycaffe_lite_python_2.evidence import parse, why_tree_is_python_2
+from .python_2 import neither
 
+_EXTENSION = "pycaffe_lite_python_2.kernel"  # which the kernel has loaded by its name: see sitecustomize.py
+# Magics whose cells are Python.
+_PYTHON_CELL = re.compile(r"^%%(capture|prun|time|timeit)\b.*\n")
 # Hides warnings about the connection to this process, which stays on this machine.
 _KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -17,8 +24,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def run_notebook(path: Path) -> int:
     """Runs all cells, shows which cell runs and what it prints, and writes `<name>.nbconvert.ipynb` beside the notebook.
 
-    If a cell fails, it stops, writes the notebook as it is, and returns 1. It always uses this Python as the kernel, because
-    the kernels that old notebooks name (Python 2, an environment of the author) are rarely installed.
+    If a cell fails, it stops, writes the notebook as it is, and returns 1. It always uses this Python as the kernel,
+    because the kernels that old notebooks name (Python 2, an environment of the author) are rarely installed. The cells of a
+    notebook in Python 2 are converted as they run. Raises CaffeError, before any cell runs, if one is no Python at all.
     """
     try:
         import ipykernel  # noqa: F401  which nbclient starts
@@ -32,7 +40,9 @@ def run_notebook(path: Path) -> int:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:  # errors of JSON and nbformat, and those that other JSON content causes
         raise CaffeError(f"{path} is no notebook ({type(error).__name__}: {str(error)[:100]})") from error
-    progress = _Progress(sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells))
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    kernel = [*_KERNEL, f"--ext={_EXTENSION}"] if _is_python_2(path, cells) else _KERNEL
+    progress = _Progress(len(cells))
     client = NotebookClient(
         notebook,
         timeout=None,
@@ -42,7 +52,7 @@ def run_notebook(path: Path) -> int:
         on_cell_executed=progress.end,
     )
     # replaces the kernel that this user has installed as "python3"
-    client.create_kernel_manager().kernel_spec.argv[:] = _KERNEL  # type: ignore[union-attr]
+    client.create_kernel_manager().kernel_spec.argv[:] = kernel  # type: ignore[union-attr]
     written = path.with_suffix(".nbconvert.ipynb")
     try:
         client.execute()
@@ -55,6 +65,42 @@ def run_notebook(path: Path) -> int:
     finally:
         nbformat.write(notebook, written)
         print(f"wrote {written}")
+
+
+def _is_python_2(path: Path, cells: list[str]) -> bool:
+    """Whether one of the cells is Python 2, and so the notebook. Says so in the log."""
+    from .children.pycaffe_lite_python_2.conversion import Conversion, with_spaces
+
+    cells = [_PYTHON_CELL.sub("\n", cell) for cell in cells]
+    why = _why_python_2(cells)
+    if why is None:
+        return False
+    conversion = Conversion()
+    for at, cell in enumerate(cells, 1):
+        try:
+            conversion.tree(_without_magics(with_spaces(cell)))
+        except SyntaxError as error:
+            raise CaffeError(f"cell {at} of {len(cells)}, line {error.lineno}: {neither(error)}", str(path)) from error
+    glog.info(f"{path} is Python 2 ({why}), its cells are converted as they run")
+    return True
+
+
+def _why_python_2(cells: list[str]) -> str | None:
+    program = ast.Module([], [])
+    for at, cell in enumerate(cells, 1):
+        try:
+            program.body += parse(_without_magics(cell)).body
+        except SyntaxError as error:
+            return f"cell {at}: {error.msg}"
+    why = why_tree_is_python_2(program)
+    return why and why.partition(": ")[2]
+
+
+def _without_magics(cell: str) -> str:
+    """A cell as IPython gives it to Python. Raises SyntaxError if it cannot find the magics."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return str(TransformerManager().transform_cell(cell))
 
 
 class _Progress:

@@ -182,8 +182,7 @@ class _Announcer(event.Listener):
 
     def on_start(self, event: Any) -> None:
         if event.data["dispatcher"] is self.dispatcher:
-            self.level = _numba_log.level
-            _numba_log.setLevel(logging.WARNING)
+            self.levels = _hold_levels()
             if self.dispatcher.is_kernel:
                 notice.begin(self.dispatcher.py_func.__name__)
                 self.collects = gc.isenabled()
@@ -191,11 +190,29 @@ class _Announcer(event.Listener):
 
     def on_end(self, event: Any) -> None:
         if event.data["dispatcher"] is self.dispatcher:
-            _numba_log.setLevel(self.level)
+            _restore_levels(self.levels)
             if self.dispatcher.is_kernel:
                 notice.end()
                 if self.collects:
                     gc.enable()
+
+
+def _hold_levels() -> dict[logging.Logger, int]:
+    """Keeps Numba's loggers from writing less than warnings; returns their levels. Those without one have their parent's.
+
+    Other threads miss nothing, since what Numba logs at these levels is written under the lock that this thread holds.
+    """
+    loggers = [log for log in list(logging.root.manager.loggerDict.values()) if isinstance(log, logging.Logger)]
+    levels = {log: log.level for log in loggers if log.level and log.name.startswith("numba.")}
+    levels[_numba_log] = _numba_log.level
+    for log, level in levels.items():
+        log.setLevel(max(level, logging.WARNING))
+    return levels
+
+
+def _restore_levels(levels: dict[logging.Logger, int]) -> None:
+    for log, level in levels.items():
+        log.setLevel(level)
 
 
 class _PycaffeLite(CPU):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import Descriptor, EnumDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,22 @@ class Field:
 @cache
 def fields_of(descriptor: Descriptor) -> dict[str, Field]:
     """The fields of a message by name, in the order of the schema."""
-    # Labels are read from the descriptor's proto: the descriptor's own attribute differs between protobuf's runtimes.
-    proto = descriptor_pb2.DescriptorProto()
-    descriptor.CopyToProto(proto)
-    labels = {item.name: item.label for item in proto.field}
     return {
         item.name: Field(
             name=item.name,
             type=item.type,
-            repeated=labels[item.name] == descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
-            required=labels[item.name] == descriptor_pb2.FieldDescriptorProto.LABEL_REQUIRED,
+            repeated=_is(item, "repeated"),
+            required=_is(item, "required"),
             message_type=item.message_type,
             enum_type=item.enum_type,
         )
         for item in descriptor.fields
     }
+
+
+def _is(field: FieldDescriptor, kind: str) -> bool:
+    """Whether a field is "repeated" or "required". Releases of protobuf have attributes for these, or one `label`."""
+    if hasattr(field, f"is_{kind}"):
+        return bool(getattr(field, f"is_{kind}"))
+    label = getattr(descriptor_pb2.FieldDescriptorProto, f"LABEL_{kind.upper()}")
+    return bool(getattr(field, "label") == label)  # noqa: B009  unknown to the type checker

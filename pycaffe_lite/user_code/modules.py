@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from ..errors import CaffeError, NetError, did_you_mean
@@ -19,10 +19,11 @@ from .caffe_name import FOLDER, caffe_is_this_package
 
 
 def load(name: str) -> ModuleType:
-    """Imports a module by its dotted name. Raises `NetError` if it is missing; its own errors are passed on unchanged.
+    """Imports a module by its dotted name. Raises `NetError` if it is missing or cannot be parsed.
 
-    `import caffe` in the module means this package. If the module is not on `sys.path`, the current folder is searched, to
-    which the paths in a prototxt are relative; that folder is then appended to `sys.path`.
+    Errors of its code are passed on unchanged. `import caffe` in the module means this package. If the module is not on
+    `sys.path`, the current folder is searched, to which the paths in a prototxt are relative; that folder is then appended
+    to `sys.path`.
     """
     check_name(name)
     top = name.partition(".")[0]
@@ -35,6 +36,9 @@ def load(name: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module exists, but something that it imports does not
         raise NetError(missing_module_text(name)) from error
+    except SyntaxError as error:
+        hint = "modules in Python 2 are converted in commands and under `pycaffe_lite run script.py`, not in other programs"
+        raise NetError(f"{error.filename}:{error.lineno}: {error.msg} ({hint})") from error
 
 
 def load_types(module: str) -> None:
@@ -104,7 +108,7 @@ def find(name: str) -> ModuleSpec | None:
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+        spec = _find_in(f"{spec.name}.{part}", spec.submodule_search_locations)
     return spec
 
 
@@ -116,7 +120,13 @@ def _on_path(top: str) -> ModuleSpec | None:
 
 
 def _here(top: str) -> ModuleSpec | None:
-    return PathFinder.find_spec(top, [os.getcwd()])
+    return _find_in(top, [os.getcwd()])
+
+
+def _find_in(name: str, folders: list[str]) -> ModuleSpec | None:
+    """Asks all finders, since one may convert modules in Python 2."""
+    specs = (finder.find_spec(name, folders, None) for finder in sys.meta_path)
+    return next(filter(None, specs), None)
 
 
 def missing_module_text(name: str) -> str:
@@ -146,9 +156,8 @@ def missing_name_text(spec: ModuleSpec, name: str) -> str:
     if spec.origin is None or not spec.origin.endswith(".py"):
         return ""
     try:
-        with open(spec.origin, "rb") as file:
-            tree = ast.parse(file.read())
-    except OSError:
+        tree = ast.parse(spec.loader.get_source(spec.name) or "")  # type: ignore[union-attr]  # converted, if in Python 2
+    except ImportError:  # the file cannot be read
         return ""
     except (SyntaxError, ValueError) as error:
         return f"{spec.origin} is no Python of this version ({error})"

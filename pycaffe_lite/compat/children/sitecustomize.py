@@ -4,8 +4,9 @@ Python imports a module `sitecustomize` when it starts. `run` puts the folder of
 processes of the script inherit it: those from `subprocess`, from `multiprocessing` ("spawn" and "forkserver"), and kernels
 of notebooks. (Processes with `python -E`, `-I` or another environment do not read it.)
 
-Most of these processes never import Caffe. So this module only installs a finder, which loads the pycaffe_lite that runs
-the script at the first `import caffe`. If another `sitecustomize` is hidden by this one, it is run afterwards.
+Most of these processes never import Caffe. So this module only installs finders: one loads the pycaffe_lite that runs the
+script at the first `import caffe`, one converts modules in Python 2. If another `sitecustomize` is hidden by this one, it is
+run afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
-import pycaffe_lite_old_names  # type: ignore[import-not-found]  # which is beside this file
+import pycaffe_lite_old_names  # type: ignore[import-not-found]  # which are beside this file
+import pycaffe_lite_python_2  # type: ignore[import-not-found]
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.path.dirname(os.path.dirname(HERE))
@@ -40,6 +42,7 @@ class _Finder:
 
 sys.meta_path.insert(0, _Finder("pycaffe_lite", "caffe"))
 sys.meta_path.append(_Finder("caffe_pb2"))  # at the end, since a script may have its own
+pycaffe_lite_python_2.install()
 pycaffe_lite_old_names.put_back()
 
 sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != HERE]
