@@ -2,6 +2,7 @@
 # `make dev` sets .venv up for work on the code: what is edited is what runs. Without it the tests run against the built wheel.
 
 PYTHON ?= python3
+EXTRAS ?= dev  # dev,cuda-dev also tests the kernels for a GPU, without one (about 500 MB)
 WORKERS ?= 2  # test processes; each runs kernels on all cores
 BIN := .venv/bin
 SOURCES := pyproject.toml $(shell find pycaffe_lite -name '*.py' -o -name '*.binpb' -o -name '*.pyi')
@@ -18,7 +19,7 @@ siamese: .venv/installed
 
 dev: | .venv/bin/python
 	touch .venv/editable
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -e '.[$(strip $(EXTRAS))]'
 	touch .venv/installed-dev .venv/installed
 
 test: .venv/installed-dev
@@ -53,5 +54,5 @@ clean:
 	touch $@
 
 .venv/installed-dev: $(SOURCES) | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(if $(wildcard .venv/editable),-e) '.[dev]'
+	$(BIN)/python -m pip install --quiet $(if $(wildcard .venv/editable),-e) '.[$(strip $(EXTRAS))]'
 	touch $@ .venv/installed

@@ -108,6 +108,8 @@ CASES = [
     Case("Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 1 }", distinct(2, 6, 5)),
     Case("Pooling", "pooling_param { pool: AVE kernel_h: 3 kernel_w: 2 stride: 2 }", normal(2, 6, 5)),
     Case("Pooling", "pooling_param { pool: AVE global_pooling: true }", normal(2, 3, 4)),
+    Case("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 }", positive(2, 4, 4)),
+    Case("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 3 }", positive(2, 4, 4), gradients=None, phase=TEST),
     Case("Power", "power_param { power: 3 scale: 0.5 shift: 2 }", positive(3, 4)),
     Case("Power", "power_param { power: 0.5 scale: 2 }", positive(3, 4)),
     Case("Power", "power_param { scale: -3 shift: 1 }", normal(3, 4)),

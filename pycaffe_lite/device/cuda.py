@@ -32,7 +32,7 @@ def cuda_problem() -> str:
         return f"cupy is not installed; {INSTALL_HINT}"
     if cuda_device_count() == 0:
         return "cupy finds no CUDA device; check the driver with nvidia-smi"
-    return "this version of pycaffe_lite has no CUDA kernels yet"
+    return "this version of pycaffe_lite does not run nets on CUDA yet"
 
 
 def use_gpu_or_warn() -> None:

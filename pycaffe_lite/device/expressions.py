@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
+from .cuda_kernels import CudaKernel, gpu
 from .kernels import Kernel, inlined, prange
 from .memory import current
 from .operations import OPERATIONS
@@ -47,6 +48,7 @@ class Elementwise:
         self._defaults = expression.__kwdefaults__ or {}
         self._numpy = numpy
         self._loops: dict[tuple[int | None, ...], Kernel] = {}  # of the host
+        self._cuda_loops: dict[int, CudaKernel] = {}
         self._device_bodies: dict[str, Callable] = {}
         self._key = f"{expression.__module__.partition('.')[2]}.{expression.__name__}"
         OPERATIONS[self._key] = self
@@ -117,11 +119,27 @@ class Elementwise:
             f"    for i in prange({results[0]}.size):\n"
             f"        {', '.join(f'{name}[i]' for name in results)} = expression({', '.join([*elements, *self.numbers])})\n"
         )
+        return Kernel(self._function(text, prange=prange), made_by=(self._key, updated))
+
+    def cuda_loop(self, results: int) -> CudaKernel:
+        """The loop of a GPU, for so many outputs: `cuda_loop(1).of_items(size, *arrays, *numbers, *outputs)`."""
+        if results not in self._cuda_loops:
+            outputs = [f"out{k}" for k in range(results)]
+            elements, targets = ([f"{name}[i]" for name in names] for names in (self.arrays, outputs))
+            text = (
+                f"def {self.__name__}({', '.join([*self.arrays, *self.numbers, *outputs])}):\n"
+                f"    for i in range(gpu.grid(1), out0.size, gpu.gridsize(1)):\n"
+                f"        {', '.join(targets)} = expression({', '.join([*elements, *self.numbers])})\n"
+            )
+            self._cuda_loops[results] = CudaKernel(self._function(text, gpu=gpu))
+        return self._cuda_loops[results]
+
+    def _function(self, text: str, **names: Any) -> Callable:
+        """A loop around the expression, from its text. It has the file and line of the expression."""
         code = self.expression.__code__
-        space: dict[str, Any] = {"prange": prange, "expression": inlined(self.scalar)}
-        space["__name__"] = self.expression.__module__
+        space: dict[str, Any] = {"expression": inlined(self.scalar), "__name__": self.expression.__module__, **names}
         exec(compile("\n" * (code.co_firstlineno - 1) + text, code.co_filename, "exec"), space)
-        return Kernel(space[self.__name__], made_by=(self._key, updated))
+        return space[self.__name__]
 
 
 def _place_of(output: Any, arrays: tuple) -> int | None:

@@ -33,6 +33,15 @@ class Device(Protocol):
     def download(self, source: Any, target: np.ndarray) -> None:
         """Copies device to host."""
 
+    def matmul(self, a: Any, b: Any, out: Any, trans_a: bool = False, trans_b: bool = False, *numbers: float) -> None:
+        """`out = alpha op(a) op(b) + beta out`; `numbers` are alpha and beta, by default 1 and 0.
+
+        The arrays are matrices, or stacks of equally many: a matrix among stacks is used for each of them.
+        """
+
+    def launch(self, kernel: Any, blocks: int, *args: Any) -> None:
+        """Starts a `CudaKernel` with so many blocks of `THREADS` threads."""
+
     def elementwise(self, operation: Any) -> Any:
         """A body of an elementwise operation, built from its expression. It takes lists of arrays, numbers and outputs."""
 

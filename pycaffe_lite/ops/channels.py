@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import kernel, operation, prange
+from ..device import THREADS, block_sums, cuda_kernel, gpu, kernel, operation, prange
 
 STRIP = 256  # columns that are summed at a time
 
@@ -89,3 +89,53 @@ def sloped_rows(x, values, slope, out):
             a = slope[row % c]
             for i in range(inner):
                 out[row, i] = values[row, i] if x[row, i] > 0 else a * values[row, i]
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@affine.body("cuda")
+def _affine(x, scale, shift, y):
+    cuda_affine.of_items(x.size, x.reshape(-1), scale, shift, x.shape[2], y.reshape(-1))
+
+
+@cuda_kernel
+def cuda_affine(x, scale, shift, inner, y):
+    """y = x * scale + shift, all flat; `inner` elements in a row have one c"""
+    for i in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        c = i // inner % scale.size
+        y[i] = x[i] * scale[c] + shift[c]
+
+
+@affine_gradients.body("cuda")
+def _affine_gradients(x, dy, products, sums):
+    cuda_sum_products.of_blocks(sums.size, x, dy, products, sums)
+
+
+@cuda_kernel
+def cuda_sum_products(x, dy, products, sums):
+    """A block for each c."""
+    j, thread = gpu.blockIdx.x, gpu.threadIdx.x
+    n, _, inner = x.shape
+    product, total = x.dtype.type(0), x.dtype.type(0)
+    for k in range(thread, n * inner, THREADS):
+        row, i = k // inner, k % inner
+        product += x[row, j, i] * dy[row, j, i]
+        total += dy[row, j, i]
+    shared = gpu.shared.array((2, THREADS), x.dtype)
+    shared[0, thread], shared[1, thread] = product, total
+    block_sums(shared)
+    if thread == 0:
+        products[j], sums[j] = shared[0, 0], shared[1, 0]
+
+
+@sloped.body("cuda")
+def _sloped(x, values, slope, out):
+    cuda_sloped.of_items(x.size, x.reshape(-1), values.reshape(-1), slope, x.shape[2], out.reshape(-1))
+
+
+@cuda_kernel
+def cuda_sloped(x, values, slope, inner, out):
+    """out = values where x > 0, else slope * values, all flat"""
+    for i in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        out[i] = values[i] if x[i] > 0 else slope[i // inner % slope.size] * values[i]

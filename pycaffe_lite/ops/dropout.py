@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import function, kernel, operation, prange
+from ..device import cuda_kernel, function, gpu, kernel, operation, prange
 
 
 @operation
@@ -33,3 +33,18 @@ def drop_elements(x, key, threshold, scale, y):
     zero = x.dtype.type(0)
     for i in prange(x.size):
         y[i] = x[i] * (scale if hashed(key, i) >= threshold else zero)
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@drop.body("cuda")
+def _drop(x, y, key, ratio, scale):
+    cuda_drop.of_items(x.size, x, key, np.uint64(ratio * 2**64), x.dtype.type(scale), y)
+
+
+@cuda_kernel
+def cuda_drop(x, key, threshold, scale, y):
+    """The loop of `drop_elements`."""
+    for i in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        y[i] = x[i] * (scale if hashed(key, i) >= threshold else x.dtype.type(0))

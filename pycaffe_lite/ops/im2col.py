@@ -13,13 +13,14 @@ test keeps a loop from being vectorised.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..device import function, inlined, kernel, operation, prange
+from ..device import cuda_function, cuda_kernel, current, function, gpu, inlined, kernel, operation, prange
 
 Geometry = tuple[tuple[int, ...], ...]
 
@@ -231,3 +232,70 @@ def im2col_backward(columns, geometry, images):
     for plane in prange(count * channels):
         n, c = divmod(np.int64(plane), channels)
         col2im(columns[n], geometry, c, c + 1, images[n])
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1024)
+def _on_device(device: Any, geometry: Geometry) -> Any:
+    """`geometry` as an array of a device, with a row for each axis."""
+    rows = np.array(geometry, np.int64).reshape(-1, 6)
+    array = device.empty(rows.size, rows.dtype)
+    device.upload(rows.reshape(-1), array)
+    return array.reshape(rows.shape)
+
+
+@lay_out_windows.body("cuda")
+def _lay_out_windows(images: Any, columns: Any, geometry: Geometry) -> None:
+    pixels, windows, positions = (math.prod(row[i] for row in geometry) for i in range(3))
+    shapes = (-1, pixels), (-1, positions, windows)
+    arrays = images.reshape(shapes[0]), columns.reshape(shapes[1])
+    cuda_im2col.of_items(columns.size, *arrays, _on_device(current(), geometry))
+
+
+@cuda_kernel
+def cuda_im2col(images, columns, geometry):
+    """images: planes x pixels, columns: planes x positions x windows"""
+    _, positions, windows = columns.shape
+    for n in range(gpu.grid(1), columns.size, gpu.gridsize(1)):
+        plane, position, window = n // (positions * windows), n // windows % positions, n % windows
+        pixel = _pixel(geometry, position, window)
+        columns[plane, position, window] = images[plane, pixel] if pixel >= 0 else images.dtype.type(0)
+
+
+@add_up_windows.body("cuda")
+def _add_up_windows(columns: Any, images: Any, geometry: Geometry) -> None:
+    pixels, windows, positions = (math.prod(row[i] for row in geometry) for i in range(3))
+    arrays = columns.reshape(-1, positions, windows), images.reshape(-1, pixels)
+    cuda_col2im.of_items(images.size, *arrays, _on_device(current(), geometry))
+
+
+@cuda_kernel
+def cuda_col2im(columns, images, geometry):
+    """columns: planes x positions x windows, images: planes x pixels"""
+    pixels = images.shape[1]
+    for n in range(gpu.grid(1), images.size, gpu.gridsize(1)):
+        plane, pixel = n // pixels, n % pixels
+        total = images.dtype.type(0)
+        for position in range(columns.shape[1]):
+            window = _window(geometry, position, pixel)
+            if window >= 0:
+                total += columns[plane, position, window]
+        images[plane, pixel] = total
+
+
+@cuda_function
+def _window(geometry, position, pixel):
+    """The output window that has `pixel` (within a plane) under this kernel position, or -1."""
+    window, stride = 0, 1
+    for axis in range(geometry.shape[0] - 1, -1, -1):
+        size, out, kernel, step, pad, dilation = geometry[axis]
+        at = pixel % size + pad - position % kernel * dilation
+        if at < 0 or at % step or at // step >= out:
+            return -1
+        window += at // step * stride
+        stride *= out
+        pixel //= size
+        position //= kernel
+    return window

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import chunk, function, kernel, num_threads, operation, prange
+from ..device import array_module, chunk, cuda_function, cuda_kernel, function, gpu, kernel, num_threads, operation, prange
 
 TILE = 64  # columns: with 256 channels, a tile needs 128 KB in float32
 
@@ -171,3 +171,67 @@ def lrn_backward(x, dy, dx, half, square, alpha, beta, k, tile, chunks):
                 row, out = x[item, r, left:right], dx[item, r, left:right]
                 for i in range(row.size):
                     out[i] -= twice * row[i] * s[r, i]
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@lrn.body("cuda")
+def _lrn(x, y, strength: Strength):
+    if x.size:
+        view, setting = _view(x, strength)
+        cuda_lrn.of_items(x.size, x.reshape(view), y.reshape(view), *setting[:5])
+
+
+@cuda_kernel
+def cuda_lrn(x, y, half, square, alpha, beta, k):
+    """y = x s^-beta"""
+    _, rows, columns = x.shape
+    for n in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        item, r, c = n // (rows * columns), n // columns % rows, n % columns
+        y[item, r, c] = x[item, r, c] * (k + alpha * sum_around(x, item, r, c, half, square)) ** -beta
+
+
+@lrn_gradient.body("cuda")
+def _lrn_gradient(x, dy, dx, strength: Strength):
+    if x.size:
+        view, setting = _view(x, strength)
+        x, dy, dx = x.reshape(view), dy.reshape(view), dx.reshape(view)
+        ratio = array_module(x).empty_like(x)
+        cuda_lrn_ratio.of_items(x.size, x, dy, dx, ratio, *setting[:5])
+        cuda_lrn_gradient.of_items(x.size, x, ratio, dx, *setting[:4])
+
+
+@cuda_kernel
+def cuda_lrn_ratio(x, dy, dx, ratio, half, square, alpha, beta, k):
+    """dx = dy s^-beta, ratio = dx x / s"""
+    _, rows, columns = x.shape
+    for n in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        item, r, c = n // (rows * columns), n // columns % rows, n % columns
+        s = k + alpha * sum_around(x, item, r, c, half, square)
+        direct = dy[item, r, c] * s**-beta
+        dx[item, r, c], ratio[item, r, c] = direct, direct * x[item, r, c] / s
+
+
+@cuda_kernel
+def cuda_lrn_gradient(x, ratio, dx, half, square, alpha, beta):
+    """dx -= 2 alpha beta x * the sum of the ratios of the neighbours"""
+    _, rows, columns = x.shape
+    twice = x.dtype.type(2) * alpha * beta
+    for n in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        item, r, c = n // (rows * columns), n // columns % rows, n % columns
+        total = x.dtype.type(0)
+        for row in range(max(0, r - half), min(rows, r + half + 1)):
+            for column in range(max(0, c - half) if square else c, min(columns, c + half + 1) if square else c + 1):
+                total += ratio[item, row, column]
+        dx[item, r, c] -= twice * x[item, r, c] * total
+
+
+@cuda_function
+def sum_around(x, item, r, c, half, square):
+    """The sum of the squares of the neighbours of an element, and its own."""
+    total = x.dtype.type(0)
+    for row in range(max(0, r - half), min(x.shape[1], r + half + 1)):
+        for column in range(max(0, c - half) if square else c, min(x.shape[2], c + half + 1) if square else c + 1):
+            total += x[item, row, column] * x[item, row, column]
+    return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..device import chunk, kernel, num_threads, operation, prange
+from ..device import chunk, current, kernel, num_threads, operation, prange
 from ..device.blas import gemm
 
 
@@ -13,19 +13,24 @@ def matmul(
     a: Any, b: Any, out: Any, trans_a: bool = False, trans_b: bool = False, alpha: float = 1, beta: float = 0
 ) -> None:
     """`out = alpha op(a) op(b) + beta out`, for contiguous matrices of one dtype. Wrong shapes are a `ValueError`."""
-    m, k = a.shape[::-1] if trans_a else a.shape
-    k_b, n = b.shape[::-1] if trans_b else b.shape
-    if k != k_b or out.shape != (m, n):
-        raise ValueError(f"matmul of {a.shape} and {b.shape} into {out.shape}")
-    if out.size == 0:
+    if not check_shapes(a, b, out, trans_a, trans_b, beta):
         return
-    if k == 0:
-        out[...] = beta * out if beta else 0  # like BLAS: with beta 0, `out` is not read
-        return
+    (m, n), k = out.shape, a.shape[0] if trans_a else a.shape[1]
     real = out.dtype.type
     by_rows = m >= n
     chunks = min(num_threads(), max(m, n)) if m * n * k > 32768 else 1
     _matmul(a, b, out, trans_a, trans_b, real(alpha), real(beta), by_rows, chunks)
+
+
+def check_shapes(a: Any, b: Any, out: Any, trans_a: bool, trans_b: bool, beta: float) -> bool:
+    """Raises `ValueError` for wrong shapes. Returns whether there is something to multiply; if not, `out` is done."""
+    m, k = a.shape[::-1] if trans_a else a.shape
+    k_b, n = b.shape[::-1] if trans_b else b.shape
+    if k != k_b or out.shape != (m, n):
+        raise ValueError(f"matmul of {a.shape} and {b.shape} into {out.shape}")
+    if out.size and k == 0:
+        out[...] = beta * out if beta else 0  # like BLAS: with beta 0, `out` is not read
+    return bool(out.size and k)
 
 
 # ---- the host -----------------------------------------------------------------------------------------------------
@@ -46,3 +51,14 @@ def _matmul(a, b, c, trans_a, trans_b, alpha, beta, by_rows, chunks):
             low, high = chunk(i, chunks, n)
             start = low * ldb if trans_b else low
             gemm(trans_a, trans_b, m, high - low, k, alpha, a, lda, b[start:], ldb, beta, c[low:], n)
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@matmul.body("cuda")
+def _matmul_on_device(
+    a: Any, b: Any, out: Any, trans_a: bool = False, trans_b: bool = False, alpha: float = 1, beta: float = 0
+) -> None:
+    if check_shapes(a, b, out, trans_a, trans_b, beta):
+        current().matmul(a, b, out, trans_a, trans_b, alpha, beta)

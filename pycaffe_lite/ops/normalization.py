@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import Kernel, kernel, operation, prange
+from ..device import THREADS, Kernel, array_module, block_sums, cuda_function, cuda_kernel, gpu, kernel, operation, prange
 
 
 @operation
@@ -188,3 +188,101 @@ class Layout:
     def expanded(self, values: Any, dtype: Any) -> Any:
         """Takes a value for each group and returns one for each row of the matrix, or for each column."""
         return np.broadcast_to(values, self.shape).astype(dtype).reshape(-1)
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@group_statistics.body("cuda")
+def _group_statistics(x, axis: int):
+    a, b, _ = x.shape
+    mean = array_module(x).empty((1, b, 1) if axis == 0 else (a, 1, 1), "float64")
+    variance = array_module(x).empty(mean.shape, "float64")
+    cuda_statistics.of_blocks(mean.size, x, axis, mean.reshape(-1), variance.reshape(-1))
+    return mean, variance
+
+
+@cuda_kernel
+def cuda_statistics(x, axis, mean, variance):
+    """A block for each group. The sum of deviations, nonzero only by rounding, corrects both."""
+    group, thread = gpu.blockIdx.x, gpu.threadIdx.x
+    shared = gpu.shared.array((2, THREADS), np.float64)
+    planes, size = x.shape[axis], x.shape[2]
+    total = x.dtype.type(0)
+    for n in range(thread, planes * size, THREADS):
+        total += value_of(x, axis, group, n // size, n % size)
+    shared[0, thread], shared[1, thread] = total, 0
+    block_sums(shared)
+    about = x.dtype.type(shared[0, 0] / (planes * size))
+    gpu.syncthreads()  # all have read the sum
+    deviation, square = x.dtype.type(0), x.dtype.type(0)
+    for n in range(thread, planes * size, THREADS):
+        d = value_of(x, axis, group, n // size, n % size) - about
+        deviation += d
+        square += d * d
+    shared[0, thread], shared[1, thread] = deviation, square
+    block_sums(shared)
+    if thread == 0:
+        shift = shared[0, 0] / (planes * size)
+        mean[group] = about + shift
+        variance[group] = max(shared[1, 0] / (planes * size) - shift * shift, 0)
+
+
+@cuda_function
+def value_of(x, axis, group, plane, i):
+    """Element i of a plane of a group."""
+    return x[plane, group, i] if axis == 0 else x[group, plane, i]
+
+
+@normalize.body("cuda")
+def _normalize(x, mean, scale, y, axis: int):
+    numbers = (values.astype(x.dtype).reshape(-1) for values in (mean, scale))
+    cuda_normalize.of_items(x.size, x, axis, *numbers, y)
+
+
+@cuda_kernel
+def cuda_normalize(x, axis, mean, scale, y):
+    """y = (x - mean) * scale, with a number for each group"""
+    _, b, size = x.shape
+    for n in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        i, j, k = n // (b * size), n // size % b, n % size
+        group = j if axis == 0 else i
+        y[i, j, k] = (x[i, j, k] - mean[group]) * scale[group]
+
+
+@normalize_gradient.body("cuda")
+def _normalize_gradient(x, dy, mean, scale, dx, axis: int, of_scale: bool):
+    xp = array_module(x)
+    mean, scale = (values.astype(x.dtype).reshape(-1) for values in (mean, scale))
+    shift, slope = xp.empty(mean.shape, x.dtype), xp.empty(mean.shape, x.dtype)
+    cuda_products.of_blocks(mean.size, x, dy, axis, mean, scale, of_scale, shift, slope)
+    cuda_normalize_gradient.of_items(x.size, x, dy, axis, mean, scale, shift, slope, dx)
+
+
+@cuda_kernel
+def cuda_products(x, dy, axis, mean, scale, of_scale, shift, slope):
+    """For each group the mean of dy, and of dy * (x - mean), times scale."""
+    group, thread = gpu.blockIdx.x, gpu.threadIdx.x
+    shared = gpu.shared.array((2, THREADS), np.float64)
+    planes, size = x.shape[axis], x.shape[2]
+    total, product = x.dtype.type(0), x.dtype.type(0)
+    for n in range(thread, planes * size, THREADS):
+        above = value_of(dy, axis, group, n // size, n % size)
+        total += above
+        product += above * (value_of(x, axis, group, n // size, n % size) - mean[group])
+    shared[0, thread], shared[1, thread] = total, product
+    block_sums(shared)
+    if thread == 0:
+        shift[group] = shared[0, 0] / (planes * size)
+        slope[group] = shared[1, 0] / (planes * size) * scale[group] if of_scale else 0
+
+
+@cuda_kernel
+def cuda_normalize_gradient(x, dy, axis, mean, scale, shift, slope, dx):
+    """dx = scale * (dy - shift - slope * y), with a number for each group"""
+    _, b, size = x.shape
+    for n in range(gpu.grid(1), x.size, gpu.gridsize(1)):
+        i, j, k = n // (b * size), n // size % b, n % size
+        group = j if axis == 0 else i
+        y = (x[i, j, k] - mean[group]) * scale[group]
+        dx[i, j, k] = scale[group] * (dy[i, j, k] - shift[group] - slope[group] * y)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..device import function, inlined, kernel, operation, prange
+from ..device import array_module, cuda_function, cuda_kernel, function, gpu, inlined, kernel, operation, prange
 from .scratch import scratch
 
 
@@ -249,3 +249,144 @@ def weighted_forward(x, y, kernel_h, kernel_w, stride_h, stride_w):
                         total += x[plane, h, w]
                         squares += x[plane, h, w] * x[plane, h, w]
                 y[plane, i, j] = squares / total if total > 0 else 0
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@max_pool.body("cuda")
+def _max_pool(x, y, mask, window: Window):
+    mask = array_module(y).empty(y.shape, "int32") if mask is None else mask
+    cuda_max.of_items(y.size, x, y.reshape(-1), mask.reshape(-1), y.shape[1], y.shape[2], *window)
+
+
+@cuda_kernel
+def cuda_max(x, y, mask, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """A thread for each output; y and mask are flat."""
+    _, height, width = x.shape
+    for n in range(gpu.grid(1), y.size, gpu.gridsize(1)):
+        plane, i, j = n // (out_h * out_w), n // out_w % out_h, n % out_w
+        top, bottom = clipped(i, stride_h, pad_h, kernel_h, height)
+        left, right = clipped(j, stride_w, pad_w, kernel_w, width)
+        best, at = x.dtype.type(-np.finfo(x.dtype).max), -1
+        for h in range(top, bottom):
+            for w in range(left, right):
+                if x[plane, h, w] > best:
+                    best, at = x[plane, h, w], h * width + w
+        y[n], mask[n] = best, at
+
+
+@max_pool_gradient.body("cuda")
+def _max_pool_gradient(dy, mask, dx):
+    planes = dx.shape[0]
+    dx.fill(0)
+    cuda_max_gradient.of_items(planes, dy.reshape(planes, -1), mask.reshape(planes, -1), dx.reshape(planes, -1))
+
+
+@cuda_kernel
+def cuda_max_gradient(dy, mask, dx):
+    """A thread for each plane, since several windows may add to one pixel."""
+    planes, windows = dy.shape
+    for plane in range(gpu.grid(1), planes, gpu.gridsize(1)):
+        for i in range(windows):
+            at = int(mask[plane, i])
+            if 0 <= at < dx.shape[1]:
+                dx[plane, at] += dy[plane, i]
+
+
+@average_pool.body("cuda")
+def _average_pool(x, y, window: Window):
+    cuda_average.of_items(y.size, x, y.reshape(-1), y.shape[1], y.shape[2], *window)
+
+
+@cuda_kernel
+def cuda_average(x, y, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """A thread for each output; y is flat."""
+    _, height, width = x.shape
+    for n in range(gpu.grid(1), y.size, gpu.gridsize(1)):
+        plane, i, j = n // (out_h * out_w), n // out_w % out_h, n % out_w
+        top, bottom = clipped(i, stride_h, pad_h, kernel_h, height)
+        left, right = clipped(j, stride_w, pad_w, kernel_w, width)
+        size = padded_size(i, stride_h, pad_h, kernel_h, height) * padded_size(j, stride_w, pad_w, kernel_w, width)
+        total = x.dtype.type(0)
+        for h in range(top, bottom):
+            for w in range(left, right):
+                total += x[plane, h, w]
+        y[n] = total / x.dtype.type(size) if size > 0 else x.dtype.type(0)
+
+
+@average_pool_gradient.body("cuda")
+def _average_pool_gradient(dy, dx, window: Window):
+    cuda_average_gradient.of_items(dx.size, dy, dx.reshape(-1), dx.shape[1], dx.shape[2], *window)
+
+
+@cuda_kernel
+def cuda_average_gradient(dy, dx, height, width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w):
+    """A thread for each pixel adds its shares of the windows that see it; dx is flat."""
+    _, out_h, out_w = dy.shape
+    for n in range(gpu.grid(1), dx.size, gpu.gridsize(1)):
+        plane, h, w = n // (height * width), n // width % height, n % width
+        first, last = seen_from(h, out_h, kernel_h, stride_h, pad_h)
+        low, high = seen_from(w, out_w, kernel_w, stride_w, pad_w)
+        total = dy.dtype.type(0)
+        for i in range(first, last):
+            rows = padded_size(i, stride_h, pad_h, kernel_h, height)
+            for j in range(low, high):
+                size = rows * padded_size(j, stride_w, pad_w, kernel_w, width)
+                total += dy[plane, i, j] / dy.dtype.type(size)
+        dx[n] = total
+
+
+@cuda_function
+def seen_from(pixel, out, kernel, stride, pad):
+    """The range of output positions of one axis whose windows contain a pixel."""
+    return max(0, (pixel + pad - kernel) // stride + 1), min(out, (pixel + pad) // stride + 1)
+
+
+@draw_pool.body("cuda")
+def _draw_pool(x, y, mask, chance, window: Window):
+    places = mask.reshape(-1), chance.reshape(-1)
+    cuda_draw.of_items(y.size, x, y.reshape(-1), *places, y.shape[1], y.shape[2], *window[:4])
+
+
+@cuda_kernel
+def cuda_draw(x, y, mask, chance, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w):
+    """`draw_forward`, with a thread for each output; y, mask and chance are flat."""
+    _, height, width = x.shape
+    for n in range(gpu.grid(1), y.size, gpu.gridsize(1)):
+        plane, i, j = n // (out_h * out_w), n // out_w % out_h, n % out_w
+        top, bottom = clipped(i, stride_h, 0, kernel_h, height)
+        left, right = clipped(j, stride_w, 0, kernel_w, width)
+        total = x.dtype.type(0)
+        for h in range(top, bottom):
+            for w in range(left, right):
+                total += x[plane, h, w]
+        threshold, running, at = chance[n] * total, x.dtype.type(0), -1
+        for h in range(top, bottom):
+            for w in range(left, right):
+                if at < 0 or running < threshold:
+                    at = h * width + w
+                    running += x[plane, h, w]
+        y[n] = x[plane, at // width, at % width] if at >= 0 else x.dtype.type(0)
+        mask[n] = at
+
+
+@weighted_pool.body("cuda")
+def _weighted_pool(x, y, window: Window):
+    cuda_weighted.of_items(y.size, x, y.reshape(-1), y.shape[1], y.shape[2], *window[:4])
+
+
+@cuda_kernel
+def cuda_weighted(x, y, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w):
+    """`weighted_forward`, with a thread for each output; y is flat."""
+    _, height, width = x.shape
+    for n in range(gpu.grid(1), y.size, gpu.gridsize(1)):
+        plane, i, j = n // (out_h * out_w), n // out_w % out_h, n % out_w
+        top, bottom = clipped(i, stride_h, 0, kernel_h, height)
+        left, right = clipped(j, stride_w, 0, kernel_w, width)
+        total, squares = x.dtype.type(0), x.dtype.type(0)
+        for h in range(top, bottom):
+            for w in range(left, right):
+                total += x[plane, h, w]
+                squares += x[plane, h, w] * x[plane, h, w]
+        y[n] = squares / total if total > 0 else total

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import chunk, kernel, num_threads, operation, prange
+from ..device import chunk, cuda_kernel, gpu, kernel, num_threads, operation, prange
 from ..errors import NetError
 
 
@@ -34,3 +34,19 @@ def _add_rows(source, indices, target, chunks):
             to = indices[row]
             for column in range(low, high):
                 target[to, column] += source[row, column]
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@add_rows.body("cuda")
+def _add_rows_on_device(source: Any, indices: Any, target: Any) -> None:
+    cuda_add_rows.of_items(target.shape[1], source, indices, target)
+
+
+@cuda_kernel
+def cuda_add_rows(source, indices, target):
+    """A thread for each column, since several rows may be added to one."""
+    for column in range(gpu.grid(1), target.shape[1], gpu.gridsize(1)):
+        for row in range(source.shape[0]):
+            target[indices[row], column] += source[row, column]

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...device import kernel, operation, prange
 from ..im2col import Geometry
+from . import columns_cuda
 from .columns import Columns, with_two_axes
 from .depthwise import depthwise_for
 from .turned import Turned
@@ -101,3 +102,35 @@ def add_sums(dy, sums):
             for i in range(size):
                 value += dy[n, o, i]
         sums[o] += value
+
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------
+
+
+@convolve.body("cuda")
+def _convolve(x, weights, bias, y, geometry, group):
+    if x.size:
+        columns_cuda.to_windows(x, weights, y, geometry, group)
+    else:
+        y.fill(0)
+    if bias is not None:
+        y += bias[:, None]
+
+
+@convolve_transposed.body("cuda")
+def _convolve_transposed(x, weights, bias, y, geometry, group):
+    if y.size:
+        columns_cuda.to_image(x, weights, y, geometry, group)
+        if bias is not None:
+            y += bias[:, None]
+
+
+@convolve_weight_gradient.body("cuda")
+def _convolve_weight_gradient(x, dy, dweights, geometry, group):
+    if x.size:
+        columns_cuda.to_weights(dy, x, dweights, geometry, group)
+
+
+@bias_gradient.body("cuda")
+def _bias_gradient(dy, dbias):
+    dbias += dy.sum(axis=(0, 2))
