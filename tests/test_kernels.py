@@ -114,6 +114,16 @@ def test_matmul_large_enough_to_be_cut(sizes, trans_a, trans_b):
     check_matmul(sizes, trans_a, trans_b, 1, 1, 3, np.float64)
 
 
+@pytest.mark.parametrize("factors", [(1, 0), (0.5, 2)])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, matmul_module.FEW_ROWS, matmul_module.FEW_ROWS + 1])
+def test_matmul_of_few_rows(rows, dtype, threads, factors):
+    with mock.patch.object(matmul_module, "MANY_ELEMENTS", 0):
+        check_matmul((rows, 5, 70), False, True, *factors, threads, dtype)
+        check_matmul((rows, 2, 1), False, True, *factors, threads, dtype)
+
+
 @pytest.mark.parametrize("shape", [(2, 5), (4, 2), (4, 5)])
 def test_matmul_of_shapes_that_do_not_fit(shape):
     with pytest.raises(ValueError, match=r"matmul of \(2, 3\) and"):

@@ -7,6 +7,9 @@ from typing import Any
 from ..device import chunk, current, kernel, num_threads, operation, prange
 from ..device.blas import gemm
 
+# With so few rows of `a` and so many elements of `b` (transposed), reading `b` is all that takes time.
+FEW_ROWS, MANY_ELEMENTS = 4, 2**18
+
 
 @operation
 def matmul(
@@ -19,6 +22,9 @@ def matmul(
     real = out.dtype.type
     by_rows = m >= n
     chunks = min(num_threads(), max(m, n)) if m * n * k > 32768 else 1
+    if trans_b and not trans_a and m <= FEW_ROWS and n * k >= MANY_ELEMENTS:
+        _few_rows(a, b, out, real(alpha), real(beta), num_threads())
+        return
     _matmul(a, b, out, trans_a, trans_b, real(alpha), real(beta), by_rows, chunks)
 
 
@@ -34,6 +40,21 @@ def check_shapes(a: Any, b: Any, out: Any, trans_a: bool, trans_b: bool, beta: f
 
 
 # ---- the host -----------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _few_rows(a, b, c, alpha, beta, chunks):
+    """c = alpha a b' + beta c for few rows of `a`: `b` is read once, where BLAS would first rearrange all of it."""
+    m, n = c.shape
+    for part in prange(chunks):
+        low, high = chunk(part, chunks, n)
+        for j in range(low, high):
+            row = b[j]
+            for i in range(m):
+                total = c.dtype.type(0)
+                for l in range(row.size):  # noqa: E741  BLAS's own letter
+                    total += a[i, l] * row[l]
+                c[i, j] = alpha * total + (beta * c[i, j] if beta != 0 else c.dtype.type(0))
 
 
 @kernel
