@@ -180,6 +180,12 @@ class Blob:
         """Keeps values and gradient in this memory, whose size is the blob's count. The caller copies the values."""
         self._data, self._diff, self.is_borrowing = data, diff, False
 
+    def move_memory(self, other: Blob) -> None:
+        """Gives the memory of this blob to `other`, of the same shape, and takes new memory of zeros."""
+        self._check_count(other)
+        other._data, other._diff = self._data, self._diff
+        self._data, self._diff = SyncedMemory(self._count, self.dtype), SyncedMemory(self._count, self.dtype)
+
     def shares_memory(self, other: Blob) -> bool:
         """Whether both blobs use the same memory for their values or for their gradients."""
         return self._data is other._data or self._diff is other._diff

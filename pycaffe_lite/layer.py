@@ -98,6 +98,7 @@ class Layer:
     keeps_signs = False  # where forward changes the sign of a value, backward passes no gradient
     reads_only_signs = False  # of the tops, `backward` needs only which values are above 0
     stays_in_place = False  # in place it works on the bottom itself, although `backward` would need the old values
+    is_view = False  # the tops use the memory of the bottom
     needs_backward = True  # whether `backward` may run; without it, forward need not keep anything for it
     type = ""  # set on each instance, like `blobs`; pycaffe has both on the class as well
     blobs = BlobVec()

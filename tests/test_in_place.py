@@ -13,7 +13,7 @@ import pycaffe_lite as caffe
 from pycaffe_lite import rng
 from pycaffe_lite.errors import NetError
 from pycaffe_lite.net import Net
-from pycaffe_lite.proto.caffe_pb2 import TRAIN, NetParameter
+from pycaffe_lite.proto.caffe_pb2 import TEST, TRAIN, NetParameter
 from pycaffe_lite.proto.prototxt import parse
 
 from .cases import CASES, Case
@@ -332,3 +332,116 @@ def test_a_loss_weight_outlives_a_larger_batch_and_a_layer_in_place():
             np.testing.assert_allclose(value, 6 * x.sum() if factor else 3 * np.log(x + 9).sum(), 1e-5)
             net.backward()
             np.testing.assert_allclose(net.blobs["x"].diff, np.full_like(x, factor) if factor else 3 / (x + 9), 1e-5)
+
+
+# ---- what a fuzzer found: chains of layers in place, outputs, gradients that end ---------------------------------------
+
+CHAINS = [
+    "Scale Sigmoid Sigmoid TanH",
+    "PReLU TanH LRN",
+    "Exp square",
+    "Dropout TanH Scale ReLU",
+    "Tile Sigmoid AVE_pooling",
+    "TanH BatchNorm ReLU",
+]
+SIZES = "num: 2 channels: 3 height: 4 width: 4"
+SOURCES = {
+    "Input": 'type: "Input" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } }',
+    "DummyData": f'type: "DummyData" dummy_data_param {{ {SIZES} data_filler {{ type: "gaussian" }} }}',
+    "Parameter": 'type: "Parameter" parameter_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } }',
+}
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "TanH"])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_several_layers_in_place_on_one_blob(chain, source):
+    results = []
+    for in_place in (False, True):
+        text, blob = layer("x", SOURCES.get(source, SOURCES["Input"]), "", "x"), "x"
+        if source not in SOURCES:
+            text, blob = text + layer("below", f'type: "{source}"', "x", "y"), "y"
+        for i, name in enumerate(chain.split()):
+            top = blob if in_place else f"top{i}"
+            text += layer(f"l{i}", IN_PLACE[name.replace("_", " ")], blob, top)
+            blob = top
+        caffe.set_random_seed(5)
+        net = caffe.Net("force_backward: true " + text + layer("loss", SQUARE, blob, "loss"), caffe.TRAIN)
+        (net.params["x"][0] if source == "Parameter" else net.blobs["x"]).data[...] = X
+        for _ in range(2):
+            if source in ("Input", "TanH"):
+                net.blobs["x"].data[...] = X
+            net.clear_param_diffs()
+            net.forward()
+            net.backward()
+        found = [net.blobs[blob].data.copy(), net.blobs["loss"].data.copy()]
+        if source != "Parameter":  # whose own gradient is compared
+            found.append(net.blobs["x"].diff.copy())
+        results.append(found + [param.blob.diff.copy() for param in net.all_params])
+    for i, (outside, inside) in enumerate(zip(*results, strict=True)):
+        np.testing.assert_allclose(inside, outside, 1e-5, 1e-6, err_msg=str(i))
+
+
+@pytest.mark.parametrize("type_", ["AVE pooling", "Tile", "LRN", "Log"])
+def test_a_loss_weight_of_a_layer_in_place(type_):
+    weighted = IN_PLACE[type_] + " loss_weight: 2"
+    outside, inside = (make(layer("p", IN_PLACE["Power"], "x", "y") + layer("l", weighted, "y", top)) for top in ("z", "y"))
+    for _ in range(3):
+        losses = []
+        for net in (outside, inside):
+            net.blobs["x"].data[...] = X
+            losses.append(net.forward_layers())
+            net.backward()
+        np.testing.assert_allclose(losses[1], losses[0], 1e-6)
+        np.testing.assert_allclose(inside.blobs["x"].diff, outside.blobs["x"].diff, 1e-5)
+
+
+@pytest.mark.parametrize("view", ["Concat", "Slice"])
+def test_a_view_in_place_changes_nothing_and_hides_nothing(view):
+    results = []
+    for top in ("z", "y"):
+        below = layer("tanh", IN_PLACE["TanH"], "x", "y") + layer("view", SHARING[view], "y", "y")
+        net = make(below + layer("power", IN_PLACE["Power"], "y", top) + layer("loss", SQUARE, top, "loss"))
+        net.blobs["x"].data[...] = X
+        net.forward()
+        net.backward()
+        results.append(net.blobs["x"].diff.copy())
+    np.testing.assert_allclose(results[1], results[0], 1e-5)
+
+
+def test_a_run_of_some_layers_among_several_in_place():
+    text = layer("tanh", IN_PLACE["TanH"], "x", "y") + layer("log", 'type: "Log" log_param { shift: 3 }', "y", "y")
+    net = make(text + layer("square", IN_PLACE["square"], "y", "y"))
+    net.blobs["x"].data[...] = X
+    steps = [np.tanh(X), np.log(np.tanh(X) + 3), np.log(np.tanh(X) + 3) ** 2]
+    for name, expected in zip(("tanh", "log", "square"), steps):
+        net.forward(end=name)
+        np.testing.assert_allclose(net.blobs["y"].data, expected, 1e-5, 1e-6)
+    net.blobs["y"].data[...] = X / 2
+    net.forward(start="log")
+    np.testing.assert_allclose(net.blobs["y"].data, np.log(X / 2 + 3) ** 2, 1e-5)
+    seen = []
+    net.after_forward(lambda i: seen.append(net.blobs["y"].data.copy()))
+    net.forward()
+    for values, expected in zip(seen[1:], steps, strict=True):  # the first is the input
+        np.testing.assert_allclose(values, expected, 1e-5, 1e-6)
+
+
+def test_an_output_is_not_overwritten():
+    text = layer("double", 'type: "Power" power_param { scale: 2 }', "x", "y") + layer("split", 'type: "Split"', "y", "a b")
+    net = make(text + layer("triple", 'type: "Power" power_param { scale: 3 }', "b", "b"), TEST)
+    out = net.forward(x=X)
+    np.testing.assert_allclose(out["a"], 2 * X, 1e-6)
+    np.testing.assert_allclose(out["b"], 6 * X, 1e-6)
+
+
+def test_a_gradient_that_ends_at_a_layer_in_place():
+    gradients = []
+    for top in ("w", "v"):
+        text = layer("bias", 'type: "Bias"', "x", "a") + layer("split", 'type: "Split"', "a", "u v")
+        text += layer("power", 'type: "Power" propagate_down: false power_param { scale: 3 }', "v", top)
+        net = make(text + layer("one", SQUARE, top, "one") + layer("two", SQUARE, "u", "two"))
+        net.blobs["x"].data[...] = X
+        net.forward()
+        net.backward()
+        gradients.append(net.params["bias"][0].diff.copy())
+    np.testing.assert_allclose(gradients[1], gradients[0], 1e-6)

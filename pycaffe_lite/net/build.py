@@ -23,6 +23,22 @@ from . import splits
 
 
 @dataclass
+class InPlace:
+    """A blob of the net before and after a layer in place, if its old values are still needed (see in_place.py).
+
+    The layer with index `start` is the first to write `before`, or to read it if it is a copy of a source. The layer with
+    index `end` makes `after` of it. `blob` has the name. one_gradient: `after` uses the memory of the gradient of `before`.
+    """
+
+    before: Blob
+    after: Blob
+    blob: Blob
+    start: int
+    end: int
+    one_gradient: bool
+
+
+@dataclass
 class Node:
     """A layer and its place in the net."""
 
@@ -37,20 +53,25 @@ class Node:
     needs_backward: bool = False
     param_ids: list[int] = field(default_factory=list)  # indices into Graph.params
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # of bottoms and tops, at the last forward
+    in_place: list[InPlace] = field(default_factory=list)  # its tops that have the name of a bottom, but other memory
     copies: list[tuple[Blob, Blob]] = field(default_factory=list)  # values to copy before forward, from and to
-    in_place: list[tuple[Blob, Blob]] = field(default_factory=list)  # a bottom and a top of one name, see in_place.py
 
     def reshape(self) -> None:
         """Shapes the tops. A loss weight lies in a top's gradient, and is written again if that has changed."""
         for source, target in self.copies:
             target.reshape_like(source)
         self.layer.reshape(self.bottom, self.top)
-        if self.layer.can_overwrite:
-            for before, after in self.in_place:
-                after.share_diff(before)
-        for blob, weight, shape in zip(self.top, self.layer.loss_weights, self.shapes[len(self.bottom) :]):
-            if weight and (blob.shape != shape or any(blob.shares_memory(other) for other in self.bottom)):
+        for pair in self.in_place:
+            if pair.one_gradient:
+                pair.after.share_diff(pair.before)
+        before = dict(enumerate(self.shapes[len(self.bottom) :]))
+        for i, (blob, weight) in enumerate(zip(self.top, self.layer.loss_weights)):
+            if weight and (blob.shape != before.get(i) or self._overwrites_gradient(blob)):
                 blob.diff[...] = weight
+
+    def _overwrites_gradient(self, top: Blob) -> bool:
+        """Whether backward writes to the gradient of the top, as if it worked in place."""
+        return any(top.shares_memory(blob) for blob in self.bottom) or any(top is pair.blob for pair in self.in_place)
 
     def forward(self) -> None:
         for source, target in self.copies:
@@ -60,9 +81,20 @@ class Node:
     def backward(self) -> None:
         """Runs backward. A blob that the layer overwrites has the gradient of its old values afterwards."""
         self.layer.backward(self.top, self.bottom_needs_backward, self.bottom)
-        if not self.layer.can_overwrite:
-            for before, after in self.in_place:
-                after.diff_out[...] = before.diff_in
+        for pair in self.in_place:
+            if not pair.blob.shares_memory(pair.before):
+                pair.blob.diff_out[...] = pair.before.diff_in
+        for source, copy in self._copied_sources():
+            if not source.shares_memory(copy):
+                source.diff_out[...] = copy.diff_in
+
+    def _copied_sources(self) -> Iterator[tuple[Blob, Blob]]:
+        """Blobs of sources of which this layer reads copies, with the copies, if it computes their gradient."""
+        needed = [blob for blob, needs in zip(self.bottom, self.bottom_needs_backward, strict=True) if needs]
+        for source, copy in self.copies:
+            is_source = not any(source is pair.before for pair in self.in_place)
+            if is_source and any(copy is blob for blob in needed):
+                yield source, copy
 
     def remember_shapes(self) -> None:
         self.shapes = [blob.shape for blob in (*self.bottom, *self.top)]
@@ -125,21 +157,7 @@ class Graph:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     loss_weights: dict[str, float] = field(default_factory=dict)
-    separated: list[Separated] = field(default_factory=list)
-
-
-@dataclass
-class Separated:
-    """A blob's values before a layer that works in place, and after it, if both are needed (see in_place.py).
-
-    The layer with index `start` is the first to write `before`, or to read it if it is a copy. The layer with index `end`
-    reads it and writes `after`.
-    """
-
-    before: Blob
-    after: Blob
-    start: int
-    end: int
+    in_place: list[InPlace] = field(default_factory=list)  # of all layers
 
 
 AUTOMATIC = "(automatic)"

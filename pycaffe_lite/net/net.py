@@ -14,7 +14,7 @@ from ..errors import NetError, did_you_mean
 from ..ops import scratch
 from ..proto import Source
 from ..proto.caffe_pb2 import NetParameter
-from .build import Learnable, Node, Param, Separated, build, placed
+from .build import InPlace, Learnable, Node, Param, build, placed
 from .filter import filter_net
 from .in_place import separate
 from .splits import insert_splits
@@ -50,7 +50,7 @@ class Net:
         graph = build(insert_splits(filter_net(param, source), source), source, dtype, allow_python_layers)
         separate(graph)
         self.nodes: list[Node] = graph.nodes
-        self._separated = graph.separated
+        self._in_place = graph.in_place
         self.blobs: dict[str, Blob] = graph.blobs
         self.blob_names: list[str] = graph.blob_names
         self.learnable: list[Learnable] = graph.learnable
@@ -73,24 +73,32 @@ class Net:
     def forward_layers(self, start: int = 0, end: int | None = None) -> float:
         """Runs the layers from index `start` to index `end` (included; the last by default) and returns their loss:
         the loss weight of each top times the sum of its elements, summed over all tops."""
-        loss, layers = 0.0, self._range(start, end)
+        layers = self._range(start, end)
         with serial_blas(), np.errstate(all="ignore"):  # if a net diverges, its loss shows it
-            for pair in self._cut_before(layers.start):
-                _copy(pair.after, pair.before)
+            if not (self._before_forward or self._after_forward):
+                return self._run_forward(layers)
+            loss = 0.0
             for i in layers:
                 _call(self._before_forward, i)
-                loss += self._forward_layer(self.nodes[i])
+                loss += self._run_forward(range(i, i + 1))
                 _call(self._after_forward, i)
-            for pair in self._cut_before(layers.stop):
-                _copy(pair.before, pair.after)
+            return loss
+
+    def _run_forward(self, layers: range) -> float:
+        """Runs layers between which no program looks at blobs."""
+        for pair in self._cut_before(layers.start):
+            _copy(pair.blob, pair.before)
+        loss = sum(map(self._forward_layer, self.nodes[layers.start : layers.stop]), 0.0)
+        for pair in self._cut_before(layers.stop):
+            _copy(pair.before, pair.blob)
         return loss
 
-    def _cut_before(self, layer: int) -> list[Separated]:
-        """The pairs of blobs of which the layers before this index use one, and the others both.
+    def _cut_before(self, layer: int) -> list[InPlace]:
+        """The pairs of blobs whose first one is in use before this layer, and has the values of the name.
 
-        If a run starts or ends there, a program may write or read the blob of that name, as if there were only one.
+        If a run starts or ends here, a program may write or read the blob of that name, as if there were only one.
         """
-        return [pair for pair in self._separated if pair.start < layer <= pair.end]
+        return [pair for pair in self._in_place if pair.start < layer <= pair.end]
 
     def _forward_layer(self, node: Node) -> float:
         layer = node.layer

@@ -3,7 +3,8 @@
 No bottoms.   top: any number of blobs.
 
 `dummy_data_param`: each field is given once for all tops, or once for each.
-- `data_filler` (default 0): the values. A constant is filled in once, other values anew in each forward.
+- `data_filler` (default 0): the values. A constant is filled in once, other values anew in each forward. So a layer in place
+  on a constant sees its own results in the next forward, as in Caffe.
 - `shape` (required): the shape.
 - `num`, `channels`, `height`, `width` (default none): the old form of `shape`. Not with `shape`.
 """

@@ -28,6 +28,10 @@ class Concat(Layer):
     reads_bottoms = False
     reads_tops = False
 
+    @property
+    def is_view(self) -> bool:  # type: ignore[override]
+        return len(self.param.bottom) == 1
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.concat_param
         if param.HasField("axis") and param.HasField("concat_dim"):

@@ -19,6 +19,7 @@ from ...layer import Blobs, Layer, register
 class Flatten(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    is_view = True
     reads_bottoms = False
     reads_tops = False
 

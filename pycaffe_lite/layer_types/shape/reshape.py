@@ -23,6 +23,7 @@ from ...layer import Blobs, Layer, register
 class Reshape(Layer):
     exact_bottoms = 1
     exact_tops = 1
+    is_view = True
     reads_bottoms = False
     reads_tops = False
 

@@ -19,6 +19,7 @@ class Split(Layer):
     keeps_coordinates = True
     exact_bottoms = 1
     min_tops = 1
+    is_view = True
     reads_bottoms = False
     reads_tops = False
 
