@@ -224,7 +224,7 @@ FAILURES = {
     "test --model net.prototxt --weights w.caffemodel --gpu 1": "--gpu 1: cupy is not installed",
     "test --model solver.prototxt --weights w.caffemodel": "this looks like a solver",
     "time": "time needs --model",
-    "time --model net.prototxt --iterations -1": "--iterations is at least 1, received -1",
+    "time --model net.prototxt --iterations -1": "--iterations is from 1 to 1000000, received -1",
     "time --model net.prototxt --gpu 0": "--gpu 0: cupy is not installed",
     "device_query --gpu 0": "--gpu 0: cupy is not installed",
 }

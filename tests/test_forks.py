@@ -9,7 +9,7 @@ import pytest
 import pycaffe_lite as caffe
 from pycaffe_lite import layer
 from pycaffe_lite.check import check
-from pycaffe_lite.errors import CaffeError
+from pycaffe_lite.errors import CaffeError, PrototxtError
 from pycaffe_lite.proto import caffe_pb2, forks
 
 INPUT = 'input: "x" input_shape { dim: 1 dim: 2 dim: 4 dim: 4 }\n'
@@ -135,3 +135,11 @@ def test_a_type_of_ones_own_may_have_the_name_of_a_forks():
         assert 'LayerParameter has no field "permute_param": Caffe does not have it' in error
     finally:
         del layer._REGISTRY["Permute"]
+
+
+def test_an_old_layer_of_a_fork_is_named_by_its_type():
+    text = 'layers { name: "p" type: ROI_POOLING bottom: "x" top: "p" roi_pooling_param { pooled_h: 2 } }'
+    with pytest.raises(
+        PrototxtError, match="got ROI_POOLING: Caffe does not have it, nor its field roi_pooling_param, only forks"
+    ):
+        caffe.Net(text, caffe.TEST)

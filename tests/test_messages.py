@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pycaffe_lite as caffe
 from pycaffe_lite import cli, glog
-from pycaffe_lite.errors import CaffeError, NetError
+from pycaffe_lite.errors import CaffeError, ModelFileError, NetError
 from pycaffe_lite.proto import prototxt
 
 DATA = 'layer {{ name: "{}" type: "DummyData" top: "x" dummy_data_param {{ shape {{ dim: 2 dim: 3 }} }} {} }}\n'
@@ -52,7 +53,7 @@ def log(caplog, monkeypatch):
 
 STATE = "this is a solver state, from which a solver resumes (--snapshot, restore); its weights are in s_iter_0.caffemodel"
 MODEL = "these are weights (--weights, copy_from); a solver resumes from a .solverstate, such as s_iter_0.solverstate"
-BINARY = "this is no prototxt but a binary file (a .caffemodel?); weights are given after the prototxt, or with --weights"
+BINARY = "this is no prototxt but a binary file; weights are given with --weights, a solver state with --snapshot"
 WRONG = {  # the command, and the end of its error
     "train --solver solver.prototxt --weights s_iter_0.solverstate": STATE,
     "test --model net.prototxt --weights s_iter_0.solverstate": STATE,
@@ -228,3 +229,12 @@ def test_a_top_that_is_produced_twice(name):
         caffe.Net(text, caffe.TEST)
     assert caught.value.where.line == line
     assert caught.value.message == expected
+
+
+def test_a_mean_file_in_place_of_weights_or_of_an_array(capsys):
+    blob = caffe.io.array_to_blobproto(np.zeros((1, 3, 2, 2)))
+    Path("mean.binaryproto").write_bytes(blob.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"this is a mean file, a \.binaryproto"):
+        caffe.Net('input: "x" input_shape { dim: 1 }', "mean.binaryproto", caffe.TEST)
+    assert cli.main(["classify", "a.jpg", "out.npy", "--mean_file", "mean.binaryproto"]) == 1
+    assert "mean.binaryproto is a mean file of Caffe, but a .npy file is expected" in capsys.readouterr().err

@@ -239,9 +239,7 @@ def test_net_given_as_solver():
 
 def test_binary_and_utf16_files():
     model = NetParameter(name="n", layer=[LayerParameter(name="a", phase=0)]).SerializeToString()
-    assert error_of(model) == "net.prototxt: this is no prototxt but a binary file (a .caffemodel?); " + (
-        "weights are given after the prototxt, or with --weights"
-    )
+    assert error_of(model) == f"net.prototxt: {prototxt.BINARY}"
     assert error_of("name: 'a'".encode("utf-16")) == "net.prototxt: this text is in UTF-16, it must be saved as UTF-8"
 
 

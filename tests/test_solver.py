@@ -134,6 +134,14 @@ def test_reading_the_rate_changes_nothing(capsys):
     assert solver.current_step == 1
 
 
+@pytest.mark.parametrize("field", ["base_lr", "gamma", "power", "momentum", "weight_decay"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_none_are_refused_with_their_field(field, value):
+    head = FIXED.replace("base_lr: 0.1 ", "") if field == "base_lr" else FIXED
+    with pytest.raises(SolverError, match=f"{field} is a number, received {value}"):
+        make(f"{field}: {value} ", head=head + USE_NET)
+
+
 def test_multistep_counts_its_steps_and_logs_them(capsys):
     solver = make(head='base_lr: 1e-3 lr_policy: "multistep" gamma: 0.1 stepvalue: 1 stepvalue: 3 ' + USE_NET)
     rates = []

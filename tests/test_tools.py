@@ -641,3 +641,11 @@ def test_download_model_binary_without_a_server(server, capsys):
     text = Path("model/readme.md").read_text()
     Path("model/readme.md").write_text(re.sub(r"127.0.0.1:\d+", "127.0.0.1:1", text))
     assert "127.0.0.1:1/good: cannot be downloaded: " in fails(capsys, "download_model_binary", "model")
+
+
+def test_webp_has_no_gray(capsys):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save("a.webp")
+    Path("list.txt").write_text("a.webp 0\n")
+    assert run("convert_imageset", "--gray", "--encoded", "./", "list.txt", "db") == 1
+    assert 'image "./a.webp": WebP has no gray images: give another --encode_type, such as png' in capsys.readouterr().err
+    assert run("convert_imageset", "--gray", "--encoded", "--encode_type=png", "./", "list.txt", "db2") == 0

@@ -109,6 +109,9 @@ def _check_file(flag: str, path: str, instead: str = "") -> None:
 
 def load_array(path: str) -> np.ndarray:
     """The array of a .npy file. Raises DataError for another file."""
+    if path.endswith(".binaryproto"):
+        make = 'numpy.save("mean.npy", caffe.io.blobproto_to_array(blob)[0]) of a BlobProto makes one'
+        raise DataError(f"{path} is a mean file of Caffe, but a .npy file is expected: {make}")
     try:
         array = np.load(path)
     except (ValueError, EOFError):  # NumPy's text recommends to unpickle what it does not know

@@ -99,6 +99,8 @@ class _Converter:
             return data
         if target not in FORMAT_OF:
             raise DataError(f'the extension "{target}" names no format to encode in: give --encode_type')
+        if FORMAT_OF[target] == "WEBP" and not self.color:
+            raise DataError("WebP has no gray images: give another --encode_type, such as png")
         file = io.BytesIO()
         pixels = image[0] if len(image) == 1 else image[::-1].transpose(1, 2, 0)
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, FORMAT_OF[target], **_OPTIONS.get(FORMAT_OF[target], {}))

@@ -19,9 +19,12 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="pycaffe_lite summarize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("filename", help="prototxt of the net")
+    parser.add_argument("filename", nargs="?", default="", help="prototxt of the net")
+    parser.add_argument("--model", default="", metavar="FILE", help="the same as filename, as in summary")
     parser.add_argument("-w", "--max-width", type=int, default=30, help="maximum width of a column (default: 30)")
     args = parser.parse_args(argv)
 
-    print_written(args.filename, args.max_width)
+    if bool(args.filename) == bool(args.model):
+        parser.error("expected one prototxt, as filename or --model")
+    print_written(args.filename or args.model, args.max_width)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from ..pycaffe import Net
 from ._flags import Flags, add_state_flags, refuse_gpu, stages
 
 GROUP = "train and test"
+
+MOST = 10**6  # iterations, whose times are kept
 
 
 def main(argv: list[str]) -> int:
@@ -26,8 +29,8 @@ def main(argv: list[str]) -> int:
     values = flags.parse(argv)
     if not values.model:
         raise NetError("time needs --model, the prototxt of a net")
-    if values.iterations < 1:
-        raise NetError(f"--iterations is at least 1, received {values.iterations}")
+    if not 1 <= values.iterations <= MOST:
+        raise NetError(f"--iterations is from 1 to {MOST}, received {values.iterations}")
     refuse_gpu(values)
     glog.info("Use CPU.")
     phase = caffe_pb2.Phase.Value(values.phase)
@@ -58,7 +61,7 @@ def measure(net: Net, iterations: int) -> None:
     begin = time.perf_counter()
     for i in range(iterations):
         for layer in range(len(net.nodes)):
-            forward[i, layer] = _milliseconds(net.forward_layers, layer, layer)
+            forward[i, layer] = _milliseconds(net.forward_layers, layer, layer, True)
         for layer in reversed(range(len(net.nodes))):
             backward[i, layer] = _milliseconds(net.backward_layers, layer, layer)
         glog.info(f"Iteration: {i + 1} forward-backward time: {forward[i].sum() + backward[i].sum():g} ms.")
@@ -74,7 +77,7 @@ def measure(net: Net, iterations: int) -> None:
     glog.info("*** Benchmark ends ***")
 
 
-def _milliseconds(run, *args: int) -> float:
+def _milliseconds(run, *args: Any) -> float:
     begin = time.perf_counter()
     run(*args)
     return 1000 * (time.perf_counter() - begin)

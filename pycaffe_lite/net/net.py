@@ -70,11 +70,16 @@ class Net:
 
     # ---- running --------------------------------------------------------------------------------------------------
 
-    def forward_layers(self, start: int = 0, end: int | None = None) -> float:
+    def forward_layers(self, start: int = 0, end: int | None = None, in_pass: bool = False) -> float:
         """Runs the layers from index `start` to index `end` (included; the last by default) and returns their loss:
-        the loss weight of each top times the sum of its elements, summed over all tops."""
+        the loss weight of each top times the sum of its elements, summed over all tops.
+
+        in_pass: the caller runs the layers before and behind these too, and uses no blob in between.
+        """
         layers = self._range(start, end)
         with serial_blas(), np.errstate(all="ignore"):  # if a net diverges, its loss shows it
+            if in_pass:
+                return sum(map(self._forward_layer, self.nodes[layers.start : layers.stop]), 0.0)
             if not (self._before_forward or self._after_forward):
                 return self._run_forward(layers)
             loss = 0.0

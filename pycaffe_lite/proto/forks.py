@@ -147,14 +147,17 @@ def of_field(message: str, field: str) -> str:
             instead = INSTEAD.get((message, field), "")
             return f"{_only(forks)}; {instead}" if instead else _only(forks)
     for name, (own_field, forks) in TYPES.items():
-        if message == "LayerParameter" and field == own_field:
+        if message in ("LayerParameter", "V1LayerParameter") and field == own_field:
             return f'{_only(forks)}, for layers of type "{name}"'
     return ""
 
 
 def of_value(name: str) -> str:
-    """The end of a sentence that says which forks have a value of an enum; empty if none is known."""
-    return _only(VALUES[name]) if name in VALUES else ""
+    """The end of a sentence that says which forks have a value of an enum, or an old type; empty if none is known."""
+    if name in VALUES:
+        return _only(VALUES[name])
+    plain = name.replace("_", "").lower()  # an old "layers" has type: ROI_POOLING
+    return next((of_type(type_name) for type_name in TYPES if type_name.lower() == plain), "")
 
 
 def _only(forks: str, what: str = "it") -> str:

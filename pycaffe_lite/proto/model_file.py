@@ -271,6 +271,8 @@ def _what_it_is(payload: bytes, path: str | os.PathLike) -> str:
     net = _parse(payload, "NetParameter")
     if net is not None and (net.layer or net.layers):
         return a_model_is_no_state(path)
+    if _parse(payload, "BlobProto"):
+        return "this is a mean file, a .binaryproto"
     head = payload[:4096]
     start = head.lstrip()[:64].lower()
     if not payload:

@@ -28,7 +28,7 @@ MAX_DEPTH = 100  # nested messages; the default of C++ protobuf
 MAX_MIB = 256  # the limit of a file: text is not larger, and a device file has no end
 _SHOWN = 60  # characters of a token that an error message shows
 _LOOK_AHEAD = 1000  # the most tokens of a layer that are read in advance for an error
-BINARY = "this is no prototxt but a binary file (a .caffemodel?); weights are given after the prototxt, or with --weights"
+BINARY = "this is no prototxt but a binary file; weights are given with --weights, a solver state with --snapshot"
 
 _INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _FLOAT = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?")

@@ -110,6 +110,9 @@ class Solver:
     def _check(self) -> None:
         param = self.param
         policies.check(param)
+        for name in ("base_lr", "gamma", "power", "momentum", "weight_decay", "delta", "rms_decay", "momentum2"):
+            if not math.isfinite(getattr(param, name)):
+                raise SolverError(f"{name} is a number, received {getattr(param, name)}", field=name)
         if param.average_loss < 1:
             raise SolverError(f"average_loss is at least 1, received {param.average_loss}", field="average_loss")
         if param.iter_size < 1:
