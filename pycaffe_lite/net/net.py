@@ -79,23 +79,29 @@ class Net:
         layers = self._range(start, end)
         with serial_blas(), np.errstate(all="ignore"):  # if a net diverges, its loss shows it
             if in_pass:
-                return sum(map(self._forward_layer, self.nodes[layers.start : layers.stop]), 0.0)
-            if not (self._before_forward or self._after_forward):
                 return self._run_forward(layers)
+            if not (self._before_forward or self._after_forward):
+                return self._run_forward_alone(layers)
             loss = 0.0
             for i in layers:
                 _call(self._before_forward, i)
-                loss += self._run_forward(range(i, i + 1))
+                loss += self._run_forward_alone(range(i, i + 1))
                 _call(self._after_forward, i)
             return loss
 
-    def _run_forward(self, layers: range) -> float:
-        """Runs layers between which no program looks at blobs."""
+    def _run_forward_alone(self, layers: range) -> float:
+        """Runs layers between which no program looks at blobs. Before and behind them it may."""
         for pair in self._cut_before(layers.start):
             _copy(pair.blob, pair.before)
-        loss = sum(map(self._forward_layer, self.nodes[layers.start : layers.stop]), 0.0)
+        loss = self._run_forward(layers)
         for pair in self._cut_before(layers.stop):
             _copy(pair.before, pair.blob)
+        return loss
+
+    def _run_forward(self, layers: range) -> float:
+        loss = 0.0
+        for i in layers:
+            loss += self._forward_layer(self.nodes[i])
         return loss
 
     def _cut_before(self, layer: int) -> list[InPlace]:
