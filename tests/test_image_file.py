@@ -370,3 +370,21 @@ def test_encoded_alone_keeps_every_file_as_caffe_does():
     Path("list.txt").write_text("".join(f"{name} 0\n" for name in files))
     assert cli.main(["convert_imageset", "--encoded", "./", "list.txt", "db"]) == 0
     assert [datum.data for datum in records("db")] == list(files.values())
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("color", [False, True])
+def test_a_jpeg_may_be_cut_anywhere_behind_the_head_of_its_first_scan(progressive, color):
+    """Also within a table, or the head of a scan: what came before is read. OpenCV refuses some of these files."""
+    ramp = np.add.outer(np.arange(24), np.arange(20)).astype(np.uint8)
+    pixels = np.stack([ramp, 2 * ramp, 255 - ramp], axis=2) if color else ramp
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90, progressive=progressive)
+    data, warnings = file.getvalue(), []
+    whole = decode_image(data, True)
+    ends = range(data.index(b"\xff\xda") + 14, len(data) - 1)
+    for end in ends:
+        image = decode_image(data[:end], True, "a.jpg", warnings.append)
+        assert image.shape == whole.shape
+    assert len(warnings) == len(ends)
+    assert abs(decode_image(data[:-3], True, warn=warnings.append).astype(int) - whole).mean() < 8

@@ -7,6 +7,7 @@ IMREAD_UNCHANGED (`src/caffe/util/io.cpp`). The rules are those of OpenCV 4, who
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,9 @@ FORMAT_OF = {  # by the extension of a file, in which it is written
     "tiff": "TIFF",
 }
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_START, _JPEG_END, _SCAN, _PROGRESSIVE = b"\xff\xd8", b"\xff\xd9", b"\xda", b"\xc2"
+_SEGMENT = re.compile(b"\xff([\x02-\xcf\xda-\xfe])")  # the markers that a length follows; the data of scans have none
+_BASELINE = b"\x00\x3f\x00"  # all coefficients, all bits
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _WHITE_IS_ZERO = 0
 
@@ -97,7 +100,25 @@ class _JpegFile(io.BytesIO):
 
 def open_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image.Image:
     """Pillow's image of a file; only its header is read. `load` reads the pixels, also those of a JPEG without its end."""
-    return Image.open((_JpegFile if data.startswith(_JPEG_START) else io.BytesIO)(data), formats=formats)
+    if not data.startswith(_JPEG_START):
+        return Image.open(io.BytesIO(data), formats=formats)
+    return Image.open(_JpegFile(_whole_segments(data)), formats=formats)
+
+
+def _whole_segments(data: bytes) -> bytes:
+    """A JPEG file without the segment (a table, or the head of a scan) in which it ends too early, if it ends in one.
+
+    A decoder would take the end marker for a part of the segment. The last bytes of the head of a baseline scan are known.
+    """
+    at, is_baseline = len(_JPEG_START), True
+    while not data.endswith(_JPEG_END) and (marker := _SEGMENT.search(data, at)):
+        size = data[marker.end() : marker.end() + 2]
+        at = marker.end() + max(int.from_bytes(size, "big"), 2)
+        if at > len(data):
+            is_almost_whole = marker[1] == _SCAN and is_baseline and len(size) == 2 and at - len(data) <= len(_BASELINE)
+            return data + _BASELINE[len(data) - at :] if is_almost_whole else data[: marker.start()]
+        is_baseline &= marker[1] != _PROGRESSIVE
+    return data
 
 
 def load(image: Any, name: str, warn: Warn = glog.warning) -> None:
