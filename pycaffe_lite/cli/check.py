@@ -1,4 +1,4 @@
-"""Checks net and solver prototxts, without data or weights, and reports every error with its line.
+"""Checks net and solver prototxts, without data or weights, and reports their errors at once, each with its line.
 
     pycaffe_lite check solver.prototxt net.prototxt
 
